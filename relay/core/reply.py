@@ -1,0 +1,64 @@
+"""An SMTP reply as a value (RFC 5321 4.2), whoever said it."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: |$)")
+
+
+class Reply(msgspec.Struct, frozen=True, array_like=True):
+    """Code and text lines; the enhanced code, if any, is still the head of each line."""
+
+    code: int
+    lines: tuple[str, ...]
+
+    @property
+    def positive(self) -> bool:
+        """2xx."""
+        return 200 <= self.code < 300
+
+    @property
+    def intermediate(self) -> bool:
+        """3xx."""
+        return 300 <= self.code < 400
+
+    @property
+    def transient(self) -> bool:
+        """4xx."""
+        return 400 <= self.code < 500
+
+    @property
+    def permanent(self) -> bool:
+        """5xx."""
+        return 500 <= self.code < 600
+
+    @property
+    def enhanced(self) -> str | None:
+        """RFC 3463 status such as `5.1.1`; None when the peer gave none."""
+        match = _ENHANCED.match(self.lines[0]) if self.lines else None
+        return match[1] if match else None
+
+    @property
+    def text(self) -> str:
+        """All lines joined by a blank."""
+        return " ".join(self.lines)
+
+    def encode(self) -> bytes:
+        """The bytes on the wire (RFC 5321 4.2.1); CR, LF and NUL in the text become blanks."""
+        clean = [line.translate(_NO_CONTROLS) for line in self.lines] or [""]
+        last = len(clean) - 1
+        return b"".join(
+            f"{self.code}{' ' if i == last else '-'}{line}\r\n".encode("utf-8", "replace")
+            for i, line in enumerate(clean)
+        )
+
+
+_NO_CONTROLS = {c: " " for c in (0, 10, 13)}
+
+
+def reply(code: int, text: str) -> Reply:
+    """One-line reply; `text` starts with its enhanced code where it has one."""
+    return Reply(code, (text,))
