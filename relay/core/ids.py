@@ -1,7 +1,7 @@
 """Names of things: 128 bits, sortable by time, safe in a Received line, a log and a URL.
 
-The text form is 26 characters of Crockford's base 32 in lower case (the layout of a ULID): 48 bits of Unix milliseconds,
-80 random bits. Two nodes may mint ids without talking to each other.
+The text form is 26 characters of Crockford's base 32 in lower case (the layout of a ULID): 48 bits of Unix
+milliseconds, 80 random bits. Two nodes may mint ids without talking to each other.
 """
 
 from __future__ import annotations

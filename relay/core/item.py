@@ -1,7 +1,7 @@
 """Life of a spool item: one table. The store enforces the same table in SQL (it is generated from here).
 
 ```
-accept -> PENDING ------------------------------.      INTENT    a delivery attempt has been written down, its result not
+accept -> PENDING ------------------------------.      INTENT: an attempt is written down, its result not
 accept -> INTENT (cut-through)                   v
 PENDING -> INTENT -2xx-> DELIVERED -> VERIFIED -> PURGED
            INTENT -4xx, no contact-> PENDING            (another attempt at `next_attempt_at`)
@@ -9,7 +9,8 @@ PENDING -> INTENT -2xx-> DELIVERED -> VERIFIED -> PURGED
            INTENT -5xx-> REFUSED                        (cut-through: the sender was told; nothing is owed)
            INTENT -reply lost-> UNKNOWN -found-> DELIVERED, -absent-> PENDING
 any live state -damaged-> QUARANTINED;   HELD | QUARANTINED -operator-> PENDING | RETURNED
-PENDING | UNKNOWN -retention, operator told-> HELD;  HELD -operator or policy-> RETURNED (a DSN was queued in the same commit)
+PENDING | UNKNOWN -retention, operator told-> HELD;  HELD -operator or policy-> RETURNED
+                                                                    (its DSN is queued in the same commit)
 ```
 """
 

@@ -56,7 +56,7 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
         )
 
 
-_NO_CONTROLS = {c: " " for c in (0, 10, 13)}
+_NO_CONTROLS = dict.fromkeys((0, 10, 13), " ")
 
 
 def reply(code: int, text: str) -> Reply:
