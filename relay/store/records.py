@@ -1,0 +1,292 @@
+"""Rows of the store as immutable values. `Sealed` is an AEAD blob, `Mac` a keyed HMAC; both opaque here."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import TypeAlias
+
+import msgspec
+
+from relay.core.ids import ItemId
+from relay.core.item import ItemState, RecipientState
+
+Sealed: TypeAlias = bytes
+Mac: TypeAlias = bytes
+
+
+class Route(StrEnum):
+    """Where replay takes an item."""
+
+    PRIMARY = "primary"
+    """Inbound mail, or mail held for the primary."""
+    WORLD = "world"
+    """Mail that users sent: to the smarthost or by MX."""
+    MAILBOX = "mailbox"
+    """Born in a mailbox (APPEND): never sent by SMTP, belongs to reconcile."""
+
+
+# --- accept ---------------------------------------------------------------------------------------------------------
+
+
+class NewAccount(msgspec.Struct, frozen=True):
+    """The standby mailbox that a message is shown in; created with its INBOX where it does not exist yet."""
+
+    mac: Mac
+    address: Sealed
+    inbox_mac: Mac
+    inbox_name: Sealed
+
+
+class NewRecipient(msgspec.Struct, frozen=True):
+    """One recipient, in envelope order. `account` is None where nobody here reads it (outbound mail)."""
+
+    mac: Mac
+    account: NewAccount | None = None
+
+
+class NewItem(msgspec.Struct, frozen=True):
+    """Everything one accept commits. `chunks` are the ones not yet staged; `chunk_count` counts all of them."""
+
+    id: ItemId
+    state: ItemState
+    received_at: float
+    size: int
+    key_id: str
+    wrapped_key: bytes
+    envelope: Sealed
+    recipients: tuple[NewRecipient, ...]
+    chunks: tuple[Sealed, ...]
+    chunk_count: int
+    route: Route = Route.PRIMARY
+    message_mac: Mac | None = None
+    """HMAC of the Message-ID, where there is one."""
+    dedup: Mac | None = None
+    """Same key while the first is unconfirmed = the same message sent again."""
+    owner: str | None = None
+    """With state INTENT: who holds the lease..."""
+    lease_until: float = 0.0
+    """...and until when."""
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """`item` is the first one's id when `duplicate`; `lease` is set for a new INTENT item."""
+
+    item: ItemId
+    duplicate: bool
+    lease: Lease | None = None
+
+
+# --- queue ----------------------------------------------------------------------------------------------------------
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """The right to work on an item until `until`; `token` grows with each grant, so a late owner changes nothing."""
+
+    item: ItemId
+    owner: str
+    token: int
+    until: float
+
+
+class RecipientRow(msgspec.Struct, frozen=True):
+    """One recipient of an item; `detail` is the sealed last reply."""
+
+    index: int
+    mac: Mac
+    state: RecipientState
+    detail: Sealed | None
+
+
+class ItemRow(msgspec.Struct, frozen=True):
+    """One spool item without its body."""
+
+    id: ItemId
+    state: ItemState
+    route: Route
+    received_at: float
+    size: int
+    key_id: str
+    wrapped_key: bytes
+    envelope: Sealed
+    chunk_count: int
+    attempts: int
+    next_attempt_at: float
+    changed_at: float
+    """Unix seconds of the last change of state."""
+    note: Sealed | None
+    """Why it is where it is: the last reply or the damage found."""
+    message_mac: Mac | None
+    recipients: tuple[RecipientRow, ...]
+    lease: Lease | None
+    """The lease in the row, expired or not; for `claim` the one just granted."""
+
+
+class RecipientResult(msgspec.Struct, frozen=True):
+    """New state of one recipient."""
+
+    index: int
+    state: RecipientState
+    detail: Sealed | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What an attempt came to. Recipients not named keep their state."""
+
+    state: ItemState
+    recipients: tuple[RecipientResult, ...] = ()
+    next_attempt_at: float = 0.0
+    note: Sealed | None = None
+    counts_as_attempt: bool = True
+
+
+class StateCount(msgspec.Struct, frozen=True):
+    """Queue figures for one state."""
+
+    items: int
+    size: int
+    """Sum of message sizes in bytes."""
+    oldest: float | None
+    """`received_at` of the oldest."""
+
+
+class Histogram(msgspec.Struct, frozen=True):
+    """Counts per bucket (`le` bounds, then +Inf), not cumulated, and the sum of the values."""
+
+    counts: tuple[int, ...]
+    total: float
+
+
+# --- mailboxes ------------------------------------------------------------------------------------------------------
+
+
+class MailboxRow(msgspec.Struct, frozen=True):
+    """One folder of one account on the standby."""
+
+    id: int
+    account: Mac
+    name_mac: Mac
+    name: Sealed
+    uidvalidity: int
+    uidnext: int
+    messages: int
+    unseen: int
+    size: int
+    subscribed: bool = True
+    special_use: str | None = None
+
+
+class SystemFlag(IntEnum):
+    """Bits of `MessageRow.flags` (RFC 9051 2.3.2)."""
+
+    SEEN = 1
+    ANSWERED = 2
+    FLAGGED = 4
+    DELETED = 8
+    DRAFT = 16
+
+
+class MessageRow(msgspec.Struct, frozen=True):
+    """One message in one mailbox. `keywords` is the sealed list; `changed` the `seq` of its last change."""
+
+    uid: int
+    item: ItemId
+    internal_date: float
+    size: int
+    flags: int
+    keywords: Sealed | None
+    changed: int
+
+
+class FlagChange(msgspec.Struct, frozen=True):
+    """`flags = flags & ~remove | add`; `keywords` replaces the sealed list unless None is left standing by `keep`."""
+
+    uid: int
+    add: int = 0
+    remove: int = 0
+    keywords: Sealed | None = None
+    keep_keywords: bool = True
+
+
+class JournalEntry(msgspec.Struct, frozen=True):
+    """What a user did, committed with its effect; `base` is the change sequence it was seen against."""
+
+    kind: str
+    """store, expunge, append, copy, move, create, rename, delete, subscribe, unsubscribe."""
+    session: str
+    base: int
+    body: Sealed
+    """Details by kind, sealed by the writer."""
+
+
+class JournalRow(msgspec.Struct, frozen=True):
+    """One journal record as stored."""
+
+    seq: int
+    at: float
+    account: Mac
+    mailbox: int
+    kind: str
+    session: str
+    base: int
+    body: Sealed
+
+
+# --- changes, directory, credentials ----------------------------------------------------------------------------------
+
+
+class ChangeKind(StrEnum):
+    """What a change is about."""
+
+    ITEM = "item"
+    """An item was born or changed its state (the ledger)."""
+    ARRIVED = "arrived"
+    """A message appeared in a mailbox."""
+    FLAGS = "flags"
+    EXPUNGED = "expunged"
+    MAILBOX = "mailbox"
+    """A mailbox was created, renamed, deleted or (un)subscribed."""
+    SETTING = "setting"
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One entry of the change feed; for ITEM it is the ledger's event row."""
+
+    seq: int
+    at: float
+    kind: ChangeKind
+    item: ItemId | None = None
+    mailbox: int | None = None
+    uid: int | None = None
+    old: str | None = None
+    """ITEM: the state before, None at birth."""
+    new: str | None = None
+    """ITEM: the state after; SETTING: the name."""
+
+
+class KnownRecipient(msgspec.Struct, frozen=True):
+    """What is known about one address; `valid` False = the primary refused it for good."""
+
+    mac: Mac
+    valid: bool
+    source: str
+    """list, reply, login, mirror."""
+    seen_at: float
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """A stored password verifier. `login` is the sealed name, `verifier` the sealed PHC string."""
+
+    mac: Mac
+    kind: str
+    """configured (relay user add) or remembered (seen to work on the primary)."""
+    login: Sealed
+    verifier: Sealed
+    updated_at: float
+
+
+class WrappedKey(msgspec.Struct, frozen=True):
+    """A message key as wrapped in its row; what rotation rewrites."""
+
+    item: ItemId
+    key_id: str
+    wrapped_key: bytes
