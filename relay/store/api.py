@@ -7,8 +7,8 @@
 3.  **Cancellation does nothing or everything.** A cancelled call may still commit, whole; its caller must treat it
     as unknown. Work already handed to the engine is never interrupted half-way.
 4.  **Leases fence.** `claim` grants each item to one owner until a time, with a growing token. A call that carries an
-    old token raises `LeaseLost` and changes nothing. Expired leases may be granted again; `rescue` turns an expired INTENT
-    into UNKNOWN, because only its owner knew what became of it.
+    old token raises `LeaseLost` and changes nothing. Expired leases may be granted again; `rescue` turns an expired
+    INTENT into UNKNOWN, because only its owner knew what became of it.
 5.  **The transition table is also a WHERE clause.** `core.item.LEGAL` is enforced by the engine itself; an illegal step
     raises `IllegalTransition` and changes nothing.
 6.  **Every transition is a change entry** with the states before and after (the ledger), in the same commit.

@@ -1,0 +1,254 @@
+"""Accepting: plain bytes in, one durable item out. The only way a message enters the spool.
+
+    draft = intake.begin()
+    await draft.write(block)            # as often as needed; sealed while receiving
+    accepted = await draft.commit(envelope, origin, intent=False)
+    ...                                 # now, and only now, 250
+
+Invariants
+1. `commit` returns only after the store has the whole item on stable storage (promise 1).
+2. Memory per draft is a few chunks, whatever the message's size.
+3. A commit that has begun is finished, even when the connection that asked for it goes away.
+4. What a draft staged and did not commit is dropped by `discard`, or by the sweep when the process dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable
+from types import TracebackType
+
+import msgspec
+
+from relay.core.clock import Clock
+from relay.core.envelope import Envelope, Origin
+from relay.core.ids import ItemId, item_id
+from relay.core.item import ItemState
+from relay.obs import crash
+from relay.proto.mime.header import message_id
+from relay.spool.names import Names
+from relay.spool.pressure import Pressure
+from relay.spool.record import Record, encode_record
+from relay.store.api import Store, StoreUnavailable
+from relay.store.records import Accepted, NewAccount, NewItem, NewRecipient, Route
+from relay.vault.sealing import CHUNK_SIZE, Vault
+
+_STAGE_CHUNKS = 4
+"""Sealed chunks that gather before they are staged: up to this size a message is one transaction."""
+_HEAD_BYTES = 64 * 1024
+"""How much of the header is looked at for a Message-ID."""
+_KNOWN_ACCOUNTS = 10_000
+
+
+class IntakeSettings(msgspec.Struct, frozen=True):
+    """Who accepts, and for how long a cut-through attempt may hold its item."""
+
+    owner: str
+    """`node/boot/worker`, the owner of leases."""
+    lease_seconds: float = 60.0
+    confirm_batch: int = 64
+
+
+class Intake:
+    """Begins drafts; one per worker."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        vault: Vault,
+        clock: Clock,
+        pressure: Pressure,
+        settings: IntakeSettings,
+        account_of: Callable[[str], str],
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.store = store
+        self.vault = vault
+        self.names = Names(vault)
+        self.clock = clock
+        self.pressure = pressure
+        self.settings = settings
+        self._account_of = account_of
+        self._entropy = entropy
+        self._accounts: dict[str, NewAccount] = {}
+        self._finishing: set[asyncio.Task[Accepted]] = set()
+        self._confirmed: list[ItemId] = []
+        self._confirming: asyncio.Task[None] | None = None
+
+    def begin(self) -> Draft:
+        """A new message; use it as an async context manager or call `discard`."""
+        return Draft(self, item_id(int(self.clock.now() * 1000), self._entropy(10)))
+
+    def account(self, address: str) -> NewAccount:
+        """The account that reads mail for a recipient address."""
+        known = self._accounts.get(address)
+        if known is None:
+            if len(self._accounts) >= _KNOWN_ACCOUNTS:
+                self._accounts.clear()
+            known = self._accounts[address] = self.names.new_account(self._account_of(address))
+        return known
+
+    def confirm(self, item: ItemId) -> None:
+        """The sender has seen our 250 (its next command came): forget the item's dedup key. Never waits."""
+        self._confirmed.append(item)
+        if self._confirming is None:
+            self._confirming = asyncio.get_running_loop().create_task(self._confirm())
+
+    async def finish(self, accepting: asyncio.Task[Accepted]) -> Accepted:
+        """Wait for a commit that outlives its waiter."""
+        self._finishing.add(accepting)
+        accepting.add_done_callback(self._finished)
+        return await asyncio.shield(accepting)
+
+    async def drain(self) -> None:
+        """Before shutdown: wait for commits whose connections are gone, and for confirmations."""
+        while self._finishing:
+            await asyncio.wait(set(self._finishing))
+        if self._confirming is not None:
+            await self._confirming
+
+    def _finished(self, accepting: asyncio.Task[Accepted]) -> None:
+        self._finishing.discard(accepting)
+        if not accepting.cancelled():
+            accepting.exception()  # its waiter, if any is left, has it; nobody else wants the "never retrieved" line
+
+    async def _confirm(self) -> None:
+        try:
+            while self._confirmed:
+                batch, self._confirmed = self._confirmed, []
+                await self.store.confirm(batch)
+        except StoreUnavailable:
+            self._confirmed.clear()  # only ever costs a sender that repeats itself one more copy
+        finally:
+            self._confirming = None
+
+
+class Draft:
+    """One message being received."""
+
+    def __init__(self, intake: Intake, item: ItemId) -> None:
+        self.item = item
+        self.size = 0
+        self._intake = intake
+        self._key = intake.vault.new_message_key(item)
+        self._digest = hashlib.sha256()
+        self._head = b""
+        self._open = bytearray()
+        self._sealed: list[bytes] = []
+        self._staged = 0
+        self._held = 0
+        self._done = False
+
+    async def __aenter__(self) -> Draft:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.discard()
+
+    async def write(self, block: bytes | bytearray | memoryview) -> None:
+        """Append message bytes. Raises StoreUnavailable when they cannot be kept."""
+        length = len(block)
+        self.size += length
+        self._held += length
+        self._intake.pressure.take(length)
+        self._digest.update(block)
+        if len(self._head) < _HEAD_BYTES:
+            self._head += bytes(block[: _HEAD_BYTES - len(self._head)])
+        self._open += block
+        # The last chunk is sealed differently, so at least one byte stays open until the end is known.
+        while len(self._open) > CHUNK_SIZE:
+            self._sealed.append(self._key.seal_chunk(self._staged + len(self._sealed), False, self._open[:CHUNK_SIZE]))
+            del self._open[:CHUNK_SIZE]
+            if len(self._sealed) >= _STAGE_CHUNKS:
+                await self._stage()
+
+    async def commit(
+        self, envelope: Envelope, origin: Origin, *, intent: bool, route: Route = Route.PRIMARY
+    ) -> Accepted:
+        """Make it durable. With `intent` the item is born INTENT under a lease of ours (cut-through).
+
+        Raises StoreUnavailable: nothing was promised. A cancelled commit is finished in the background.
+        """
+        if self._done:
+            raise RuntimeError("a draft is committed once")
+        self._done = True
+        accepting = asyncio.get_running_loop().create_task(self._commit(envelope, origin, intent=intent, route=route))
+        return await self._intake.finish(accepting)
+
+    async def discard(self) -> None:
+        """Drop what was received, unless it was committed. Idempotent."""
+        self._release()
+        if self._done:
+            return
+        self._done = True
+        if self._staged:
+            try:
+                await self._intake.store.discard(self.item)
+            except StoreUnavailable:
+                return  # the sweep drops it later
+
+    async def _stage(self) -> None:
+        sealed, self._sealed = self._sealed, []
+        await self._intake.store.put_chunks(self.item, self._staged, sealed, now=self._intake.clock.now())
+        self._staged += len(sealed)
+
+    async def _commit(self, envelope: Envelope, origin: Origin, *, intent: bool, route: Route) -> Accepted:
+        intake = self._intake
+        now = intake.clock.now()
+        self._sealed.append(self._key.seal_chunk(self._staged + len(self._sealed), True, self._open))
+        found = message_id(self._head)
+        shown = route is Route.PRIMARY
+        new = NewItem(
+            id=self.item,
+            state=ItemState.INTENT if intent else ItemState.PENDING,
+            received_at=now,
+            size=self.size,
+            key_id=self._key.key_id,
+            wrapped_key=self._key.wrapped,
+            envelope=self._key.seal_blob("envelope", encode_record(Record(envelope, origin))),
+            recipients=tuple(
+                NewRecipient(intake.names.recipient(r.address), intake.account(r.address) if shown else None)
+                for r in envelope.recipients
+            ),
+            chunks=tuple(self._sealed),
+            chunk_count=self._staged + len(self._sealed),
+            route=route,
+            message_mac=intake.names.message_id(found) if found else None,
+            # Without a Message-ID two equal messages may be two messages (a sensor that says the same thing twice).
+            dedup=intake.names.dedup(_envelope_key(envelope), self._digest.digest()) if found else None,
+            owner=intake.settings.owner if intent else None,
+            lease_until=now + intake.settings.lease_seconds if intent else 0.0,
+        )
+        crash.point("spool.accept.before_store")
+        try:
+            accepted = await intake.store.accept(new, now=now)
+        except StoreUnavailable:
+            self._release()
+            if self._staged:
+                await self._forget()
+            raise
+        crash.point("spool.accept.after_store")
+        self._release()
+        return accepted
+
+    async def _forget(self) -> None:
+        try:
+            await self._intake.store.discard(self.item)
+        except StoreUnavailable:
+            return  # the sweep drops it later
+
+    def _release(self) -> None:
+        self._intake.pressure.give(self._held)
+        self._held = 0
+        self._open.clear()
+        self._sealed.clear()
+
+
+def _envelope_key(envelope: Envelope) -> bytes:
+    """Reverse-path and recipients in a fixed form; a retry names the same ones, perhaps in another order."""
+    return msgspec.msgpack.encode((envelope.reverse_path, sorted(r.address for r in envelope.recipients)))

@@ -1,0 +1,73 @@
+"""When to stop accepting: before the disk is full, not when it is.
+
+`admits(size)` answers at MAIL and before DATA; a sender gets `452 4.3.1` and tries again or elsewhere. What has been
+admitted but is not on disk yet is counted as used, so that a hundred senders cannot each be promised the same last
+gigabyte. The reserve leaves room for the write-ahead log, for replay's own records and for the operator.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+
+class DiskRoom(msgspec.Struct, frozen=True):
+    """Free space as an unprivileged process sees it."""
+
+    free_bytes: int
+    free_inodes: int
+    """-1 where the file system does not count inodes."""
+
+
+def disk_room(path: Path) -> DiskRoom:
+    """Ask the file system."""
+    stat = os.statvfs(path)
+    return DiskRoom(stat.f_bavail * stat.f_frsize, stat.f_favail if stat.f_files else -1)
+
+
+class PressureSettings(msgspec.Struct, frozen=True):
+    """Thresholds; see `[disk]` in the configuration."""
+
+    reserve_bytes: int = 256 * 1024 * 1024
+    reserve_inodes: int = 1024
+    overhead: float = 2.2
+    """A body passes through the write-ahead log and the database: bytes on disk per byte of message at the peak."""
+
+
+class Pressure:
+    """The gate. Synchronous and cheap (one statvfs)."""
+
+    def __init__(
+        self, data_dir: Path, settings: PressureSettings, *, room: Callable[[Path], DiskRoom] = disk_room
+    ) -> None:
+        self._dir = data_dir
+        self._settings = settings
+        self._room = room
+        self._admitted = 0
+
+    def admits(self, size: int | None) -> bool:
+        """Whether a message of `size` bytes (None = not declared) may begin."""
+        try:
+            room = self._room(self._dir)
+        except OSError:
+            return False  # a data directory that cannot be asked cannot be promised
+        if 0 <= room.free_inodes < self._settings.reserve_inodes:
+            return False
+        wanted = int(((size or 0) + self._admitted) * self._settings.overhead)
+        return room.free_bytes - wanted >= self._settings.reserve_bytes
+
+    def take(self, size: int) -> None:
+        """Count bytes received but not committed."""
+        self._admitted += size
+
+    def give(self, size: int) -> None:
+        """The same bytes are on disk, or dropped."""
+        self._admitted -= size
+
+    @property
+    def in_flight(self) -> int:
+        """Bytes taken and not given back."""
+        return self._admitted

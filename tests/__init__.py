@@ -1,0 +1,1 @@
+"""Tests, and the drill and the benchmark that share their peers."""
