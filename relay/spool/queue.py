@@ -1,6 +1,7 @@
 """The queue as replay, cut-through and the operator use it: store rows with their reasons sealed and opened.
 
-Replies of the primary name addresses, so they are sealed like everything else; under the vault's own key rather than the message's, because the reason why a message cannot be opened must still be readable.
+Replies of the primary name addresses, so they are sealed like everything else; under the vault's own key rather
+than the message's, because the reason why a message cannot be opened must still be readable.
 """
 
 from __future__ import annotations
