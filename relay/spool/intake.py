@@ -162,8 +162,9 @@ class Draft:
         self._open += block
         # The last chunk is sealed differently, so at least one byte stays open until the end is known.
         while len(self._open) > CHUNK_SIZE:
-            self._sealed.append(self._key.seal_chunk(self._staged + len(self._sealed), False, self._open[:CHUNK_SIZE]))
+            full = bytes(self._open[:CHUNK_SIZE])
             del self._open[:CHUNK_SIZE]
+            self._sealed.append(self._key.seal_chunk(self._staged + len(self._sealed), False, full))
             if len(self._sealed) >= _STAGE_CHUNKS:
                 await self._stage()
 
@@ -200,7 +201,7 @@ class Draft:
     async def _commit(self, envelope: Envelope, origin: Origin, *, intent: bool, route: Route) -> Accepted:
         intake = self._intake
         now = intake.clock.now()
-        self._sealed.append(self._key.seal_chunk(self._staged + len(self._sealed), True, self._open))
+        self._sealed.append(self._key.seal_chunk(self._staged + len(self._sealed), True, bytes(self._open)))
         found = message_id(self._head)
         shown = route is Route.PRIMARY
         new = NewItem(
