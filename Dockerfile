@@ -35,6 +35,7 @@ LABEL org.opencontainers.image.title="standby-relay" \
 RUN groupadd --gid 10001 relay \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/relay --shell /usr/sbin/nologin relay \
  && install -d -o 10001 -g 10001 -m 0700 /var/lib/relay \
+ && install -d -o 10001 -g 10001 -m 0700 /var/lib/relay-key \
  && install -d -o 0 -g 10001 -m 0750 /etc/relay
 COPY --from=build /opt/relay /opt/relay
 ENV PATH=/opt/relay/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONFAULTHANDLER=1
