@@ -1,0 +1,95 @@
+"""Postfix's own load tools, as the yardstick that nobody here wrote: smtp-source sends, smtp-sink swallows."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.peers import workdir
+from tests.peers.ports import LOOPBACK, free_port
+from tests.peers.process import PeerFailed, PeerProcess
+
+_COUNT: Final = re.compile(rb"(\d+)\r")
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """One run of smtp-source."""
+
+    messages: int
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        """Messages per second."""
+        return self.messages / self.seconds
+
+
+def smtp_source(
+    port: int,
+    *,
+    messages: int,
+    size: int,
+    sessions: int = 20,
+    sender: str = "sender@example.net",
+    recipient: str = "alice@example.org",
+    reuse: bool = False,
+    timeout: float = 600.0,
+) -> Load:
+    """Send messages of `size` bytes each, a connection per message unless `reuse`; PeerFailed when one is refused."""
+    argv = ["/usr/sbin/smtp-source", "-c", "-m", str(messages), "-s", str(sessions), "-l", str(size)]
+    argv += ["-f", sender, "-t", recipient, *(["-d"] if reuse else []), f"inet:{LOOPBACK}:{port}"]
+    started = time.monotonic()
+    result = subprocess.run(argv, check=False, capture_output=True, timeout=timeout)
+    seconds = time.monotonic() - started
+    counts = _COUNT.findall(result.stdout)
+    if result.returncode or not counts or int(counts[-1]) != messages:
+        raise PeerFailed(f"smtp-source: {result.returncode} {counts[-1:]} {result.stderr.decode(errors='replace')}")
+    return Load(messages, seconds)
+
+
+class SmtpSink:
+    """smtp-sink on a loopback port: takes every message and forgets it; `received` counts them."""
+
+    def __init__(self, *options: str) -> None:
+        self.port = free_port()
+        self.directory = workdir.make("sink")
+        self.log: Path = self.directory / "sink.log"
+        argv: Sequence[str] = [
+            "/usr/sbin/smtp-sink",
+            "-c",
+            "-u",
+            "nobody",
+            *options,
+            f"inet:{LOOPBACK}:{self.port}",
+            "1024",
+        ]
+        self._process = PeerProcess(argv, log=self.log)
+
+    def start(self) -> None:
+        """Start it and wait for its greeting."""
+        self._process.spawn()
+        self._process.await_port(self.port, expect=b"220 ")
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.stop()
+
+    @property
+    def received(self) -> int:
+        """Messages swallowed so far."""
+        counts = re.findall(rb"mesg=(\d+)\r", self.log.read_bytes())
+        return int(counts[-1]) if counts else 0
+
+    def __enter__(self) -> SmtpSink:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        workdir.remove(self.directory)
