@@ -1,0 +1,1 @@
+"""SMTP grammar, framing and encodings: whole, byte by byte and in random pieces."""
