@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
-import structlog
+
+from relay.obs.logs import logger
 
 EXIT_CONFIG = 78
 """sysexits EX_CONFIG: starting again cannot help, the operator must change something."""
@@ -53,7 +54,7 @@ class Supervisor:
         self._environment = dict(environment)
         self._settings = settings
         self._on_death = on_death
-        self._log = structlog.get_logger("relay.workers")
+        self._log = logger("workers")
         self._stopping = asyncio.Event()
         self._running: dict[int, asyncio.subprocess.Process] = {}
         self._exit_code = 0

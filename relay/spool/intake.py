@@ -27,7 +27,7 @@ from relay.core.envelope import Envelope, Origin
 from relay.core.ids import ItemId, item_id
 from relay.core.item import ItemState
 from relay.obs import crash
-from relay.proto.mime.header import message_id
+from relay.proto.mime.header import HeaderLimits, scan
 from relay.spool.names import Names
 from relay.spool.pressure import Pressure
 from relay.spool.record import Record, encode_record
@@ -37,7 +37,7 @@ from relay.vault.sealing import CHUNK_SIZE, Vault
 
 _STAGE_CHUNKS = 4
 """Sealed chunks that gather before they are staged: up to this size a message is one transaction."""
-_HEAD_BYTES = 64 * 1024
+_HEAD = HeaderLimits(size=64 * 1024)
 """How much of the header is looked at for a Message-ID."""
 _KNOWN_ACCOUNTS = 10_000
 
@@ -157,8 +157,8 @@ class Draft:
         self._held += length
         self._intake.pressure.take(length)
         self._digest.update(block)
-        if len(self._head) < _HEAD_BYTES:
-            self._head += bytes(block[: _HEAD_BYTES - len(self._head)])
+        if len(self._head) < _HEAD.size:
+            self._head += bytes(block[: _HEAD.size - len(self._head)])
         self._open += block
         # The last chunk is sealed differently, so at least one byte stays open until the end is known.
         while len(self._open) > CHUNK_SIZE:
@@ -202,7 +202,7 @@ class Draft:
         intake = self._intake
         now = intake.clock.now()
         self._sealed.append(self._key.seal_chunk(self._staged + len(self._sealed), True, bytes(self._open)))
-        found = message_id(self._head)
+        found = scan(self._head, _HEAD).message_id()
         shown = route is Route.PRIMARY
         new = NewItem(
             id=self.item,
