@@ -5,7 +5,7 @@ a header of a million lines costs a scan and not a million objects.
 
 1. Without Mime-Version and Content-Type, the Content-* fields of a message mean nothing (RFC 2045 4); inside a
    multipart they always mean something.
-2. The first field of a name counts, but the last of an envelope field does: both as Dovecot reads them.
+2. The first Content-* field of a name counts; address fields add up, and of other envelope fields the last counts.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def read_entity(header: bytes, *, mime: bool, message: bool, in_digest: bool, ma
     directly inside multipart/digest.
     """
     content: dict[bytes, bytes] = {}
-    envelope: dict[bytes, bytes] = {}
+    envelope: dict[bytes, list[bytes]] = {}
     dispositions: list[bytes] = []
     for match in (_MESSAGE_FIELDS if message else _PART_FIELDS).finditer(header):
         name, value = match[1].lower(), _without_cr(match[2])
@@ -87,7 +87,7 @@ def read_entity(header: bytes, *, mime: bool, message: bool, in_digest: bool, ma
         elif name.startswith((b"content-", b"mime-")):
             content.setdefault(name, value)
         else:
-            envelope[name] = value
+            envelope.setdefault(name, []).append(value)
     mime = mime or b"mime-version" in content or b"content-type" in content
     seen = parse_envelope(envelope) if message else None
     if not mime:
@@ -133,33 +133,40 @@ def _content_type(
             return Kind.MESSAGE, b"message", b"rfc822", (), None
         return Kind.LEAF, b"text", b"plain", (_DEFAULT_CHARSET,), None
     cursor = Cursor(value)
-    words: list[bytes] = []
-    whole = _type_and_subtype(cursor, words)
-    params = parse_params(cursor, limit=max_params) if whole else ()
-    full = clean(b"".join(words))
+    full = _type_and_subtype(cursor)
+    params = parse_params(cursor, limit=max_params) if b"/" in full else ()
     type_, _, subtype = full.partition(b"/")
     folded = type_.lower()
     if full.lower() == b"message/rfc822":
         return Kind.MESSAGE, b"message", b"rfc822", params, None
-    if folded == b"multipart" and len(words) > 1:
+    if folded == b"multipart" and subtype:
         boundary = next((val for name, val in params if name.lower() == b"boundary"), None)
         return Kind.MULTIPART, type_, subtype, params, boundary
+    if folded == b"multipart":
+        # Without parts it cannot be shown as what it says it is.
+        return Kind.LEAF, b"application", b"octet-stream", (), None
     if folded == b"text" and all(name.lower() != b"charset" for name, _ in params):
         params = (*params, _DEFAULT_CHARSET)
     return Kind.LEAF, type_, subtype, params, None
 
 
-def _type_and_subtype(cursor: Cursor, words: list[bytes]) -> bool:
-    """`type / subtype` into `words`; False when it is broken."""
+def _type_and_subtype(cursor: Cursor) -> bytes:
+    """`type/subtype`, or a main type that stands alone; empty when it is broken."""
+    words: list[bytes] = []
     if cursor.skip_cfws() is not Next.MORE:
-        return False
-    if cursor.token(words) is not Next.MORE or cursor.peek() != 0x2F:
-        return False
+        return b""
+    behind = cursor.token(words)
+    if behind is Next.END:
+        return words[0]
+    if behind is Next.BROKEN or not words[0] or cursor.peek() != 0x2F:
+        return b""
     cursor.pos += 1
     if cursor.skip_cfws() is not Next.MORE:
-        return False
-    words.append(b"/")
-    return cursor.token(words) is not Next.BROKEN
+        return b""
+    behind = cursor.token(words)
+    if behind is Next.BROKEN or not words[1] or (behind is Next.MORE and cursor.peek() != 0x3B):
+        return b""
+    return b"/".join(words)
 
 
 def _encoding(value: bytes) -> bytes | None:

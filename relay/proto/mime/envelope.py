@@ -5,14 +5,14 @@ display names) are collapsed. What is broken is shown as Dovecot shows it (`MISS
 `SYNTAX_ERROR`), so that a client sees the same envelope from the primary and from us.
 
 1. No recursion, linear time: every byte is looked at by at most three attempts (group, name-addr, addr-spec).
-2. At most `MAX_ADDRESSES` entries per field; the rest is left out.
+2. At most `MAX_ADDRESSES` entries per name of a field; the rest is left out.
 3. Never raises.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -64,19 +64,23 @@ def collapse(value: bytes) -> bytes:
     return clean(_BLANKS.sub(b" ", value).strip(b" "))
 
 
-def parse_envelope(fields: Mapping[bytes, bytes]) -> Envelope:
-    """Envelope from raw values by lower-case field name; folded values are fine, absent fields are NIL."""
+def parse_envelope(fields: Mapping[bytes, Sequence[bytes]]) -> Envelope:
+    """Envelope from raw values, in order, by lower-case field name; folded values are fine, absent fields are NIL."""
+
+    def last(name: bytes) -> bytes | None:
+        values = fields.get(name)
+        return values[-1] if values else None
 
     def text(name: bytes) -> bytes | None:
-        value = fields.get(name)
+        value = last(name)
         return None if value is None else unfold(value)
 
     def people(name: bytes) -> tuple[Address, ...]:
-        value = fields.get(name)
-        return () if value is None else parse_addresses(value)
+        found = [address for value in fields.get(name, ()) for address in parse_addresses(value)]
+        return tuple(found[:MAX_ADDRESSES])
 
     from_ = people(b"from")
-    subject = fields.get(b"subject")
+    subject = last(b"subject")
     return Envelope(
         date=text(b"date"),
         subject=None if subject is None else collapse(subject),
@@ -214,7 +218,7 @@ class _Addresses:
             if c.skip_cfws() is not Next.MORE:
                 return Next.BROKEN
         if c.peek() != 0x3E:
-            if self._local_part(draft) is not Next.MORE:
+            if self._local_part(draft, []) is not Next.MORE:
                 return Next.BROKEN
             if c.peek() == 0x40 and self._domain(draft) is not Next.MORE:
                 return Next.BROKEN
@@ -236,12 +240,32 @@ class _Addresses:
         draft.route = b"".join(hops)
         return c.pos < c.end
 
-    def _local_part(self, draft: _Draft) -> Next:
-        words: list[bytes] = []
-        behind = self.c.quoted_string(words) if self.c.peek() == 0x22 else self.c.dot_atom(words)
+    def _local_part(self, draft: _Draft, words: list[bytes]) -> Next:
+        """A quoted string, or atoms with dots wherever people put them; what was read before it broke is in `words`."""
+        c = self.c
+        if c.peek() == 0x22:
+            behind = c.quoted_string(words)
+        else:
+            behind = self._dotted(words)
         if behind is not Next.BROKEN:
             draft.mailbox = b"".join(words)
         return behind
+
+    def _dotted(self, words: list[bytes]) -> Next:
+        c = self.c
+        behind = Next.BROKEN
+        while True:
+            while c.peek() == 0x2E:
+                words.append(b".")
+                c.pos += 1
+                if c.pos >= c.end:
+                    return Next.END
+                behind = Next.MORE
+            if c.peek() == 0x40:
+                return behind
+            behind = c.atom(words)
+            if behind is not Next.MORE or c.peek() != 0x2E:
+                return behind
 
     def _domain(self, draft: _Draft) -> Next:
         words: list[bytes] = []
@@ -255,7 +279,8 @@ class _Addresses:
         c = self.c
         c.comment = b""
         quoted = c.peek() == 0x22
-        behind = self._local_part(draft)
+        local: list[bytes] = []
+        behind = self._local_part(draft, local)
         at_domain = behind is not Next.END and c.peek() == 0x40
         if at_domain:
             after = self._domain(draft)
@@ -268,7 +293,7 @@ class _Addresses:
             c.phrase(words)
             rest = b"".join(words)
             if rest:
-                draft.name = (draft.mailbox or b"") + b" " + rest
+                draft.name = b"".join(local) + b" " + rest
                 draft.mailbox = None
             elif quoted and draft.mailbox is not None:
                 draft.name, draft.mailbox = draft.mailbox, None

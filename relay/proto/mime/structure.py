@@ -353,18 +353,18 @@ class StructureParser:
         eol = buf.find(b"\n", text, text + _LINE_LOOK)
         if eol >= 0:
             line = buf[text:eol].removesuffix(b"\r")
-            if len(line) > 2:
-                line = line.removesuffix(b"--")
         elif len(buf) - text < _LINE_LOOK and not self._eof:
             return None
         else:
             line = buf[text : text + MAX_BOUNDARY + 4]
-        # RFC 2046 5.1.2: innermost first, and a line need only begin with the delimiter; the longest one wins.
+        # RFC 2046 5.1.2: innermost first, and a line need only begin with the delimiter; the longest one wins, but an
+        # exact line (`--foo`, `--foo--`) is nobody else's.
+        exact = (len(line), len(line) - 2 if line.endswith(b"--") else -1)
         best: _Boundary | None = None
         for boundary in reversed(self._boundaries):
             if line.startswith(boundary.value) and (best is None or len(boundary.value) > len(best.value)):
                 best = boundary
-                if len(best.value) == len(line):
+                if len(best.value) in exact:
                     break
         if best is None:
             return False
