@@ -335,7 +335,11 @@ class Dovecot:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def __enter__(self) -> Dovecot:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

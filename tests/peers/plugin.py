@@ -19,9 +19,11 @@ from tests.peers.certs import Authority, Pair
 from tests.peers.dovecot import Dovecot, DovecotSettings
 from tests.peers.faultproxy import FaultProxy, Script
 from tests.peers.postfix import Postfix, PostfixSettings
+from tests.peers.relay import Relay, RelaySettings
 
 MakePostfix = Callable[[PostfixSettings], Postfix]
 MakeDovecot = Callable[[DovecotSettings], Dovecot]
+MakeRelay = Callable[[RelaySettings], Relay]
 MakeProxy = Callable[..., Awaitable[FaultProxy]]
 
 
@@ -75,6 +77,19 @@ def make_dovecot() -> Iterator[MakeDovecot]:
     """Makes Dovecot instances of the test's own, started; they are closed after it."""
     with contextlib.ExitStack() as stack:
         yield lambda settings: stack.enter_context(Dovecot(settings))
+
+
+@pytest.fixture
+def make_relay() -> Iterator[MakeRelay]:
+    """Makes relays, not yet started; they are closed after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def make(settings: RelaySettings) -> Relay:
+            made = Relay(settings)
+            stack.callback(made.close)
+            return made
+
+        yield make
 
 
 @pytest_asyncio.fixture

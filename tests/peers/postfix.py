@@ -238,7 +238,11 @@ class Postfix:
         return result.stdout
 
     def __enter__(self) -> Postfix:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

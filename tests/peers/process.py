@@ -99,6 +99,12 @@ class PeerProcess:
         except subprocess.TimeoutExpired:
             raise PeerFailed(f"{self._argv[0]} does not end\n{self.log_tail()}") from None
 
+    def pause(self) -> None:
+        """A tick, or less when the process ends within it."""
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_TICK)
+
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to every process of the group; nothing happens when none is left."""
         with contextlib.suppress(ProcessLookupError):

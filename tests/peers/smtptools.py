@@ -80,6 +80,11 @@ class SmtpSink:
         """End it."""
         self._process.stop()
 
+    def close(self) -> None:
+        """End it and remove its directory."""
+        self._process.kill()
+        workdir.remove(self.directory)
+
     @property
     def received(self) -> int:
         """Messages swallowed so far."""
@@ -87,9 +92,12 @@ class SmtpSink:
         return int(counts[-1]) if counts else 0
 
     def __enter__(self) -> SmtpSink:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        workdir.remove(self.directory)
+        self.close()
