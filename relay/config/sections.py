@@ -1,0 +1,317 @@
+"""The sections: every key with its type, its default and the sentence that explains it.
+
+The sample file (`sample`) and the reference (`reference`) are printed from here, so a key is described once.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from relay.config.faults import wrong
+from relay.config.types import (
+    REQUIRED,
+    Binds,
+    Domains,
+    Duration,
+    File,
+    Host,
+    Networks,
+    Port,
+    Section,
+    Size,
+    key,
+)
+from relay.primary.settings import Forward, TlsMode
+
+
+class UnknownRecipients(StrEnum):
+    """What happens to a recipient that the directory does not know while the primary is away."""
+
+    AUTO = "auto"
+    ACCEPT = "accept"
+    TEMPFAIL = "tempfail"
+    REJECT = "reject"
+
+
+class Access(StrEnum):
+    """How the relay may look into mailboxes of the primary."""
+
+    NONE = "none"
+    MASTER = "master"
+    USER = "user"
+
+
+class NodeSection(Section):
+    """This relay."""
+
+    name: str = key("", "Name in logs and in the queue; unique among nodes. Empty = the host name.", example="edge-1")
+    hostname: Host = key(
+        REQUIRED, "The name that senders and clients know: in greetings and Received lines.", example="mx1.example.org"
+    )
+    data_dir: File = key("/var/lib/relay", "Where the spool lives. On a local disk that honours fsync.")
+    workers: int = key(
+        1, "Processes that share the ports and the store. More than one where one core is not enough.", ge=1, le=64
+    )
+
+
+class StoreSection(Section):
+    """Where messages are kept."""
+
+    url: str = key("", "Empty = relay.db in node.data_dir.", example="sqlite:////var/lib/relay/relay.db")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.url and not self.url.startswith("sqlite:///"):
+            raise wrong(
+                f'"{self.url.partition("://")[0]}" is not a store that this version has',
+                "Write url = sqlite:///relative/path or sqlite:////absolute/path",
+            )
+        return self
+
+
+class VaultSection(Section):
+    """The key that everything at rest is sealed with."""
+
+    key_file: File = key(
+        "/run/secrets/relay.key",
+        "Made by `relay keys init`. Keep a copy elsewhere: without it the spool cannot be read by anybody.",
+    )
+
+
+class TlsSection(Section):
+    """The certificate that senders and clients see. Read again on HUP."""
+
+    certificate: File | None = key(
+        None, "PEM chain, leaf first. Without it no TLS is offered.", example="certs/server.pem"
+    )
+    private_key: File | None = key(None, "PEM key of the certificate.", example="certs/server.key")
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.certificate is None) != (self.private_key is None):
+            raise wrong("certificate and private_key go together", "Set both or neither")
+        return self
+
+
+class DomainsSection(Section):
+    """Whose mail is taken."""
+
+    accept: Domains = key(
+        [], "Domains that mail is accepted for; mail for all others is refused.", example=["example.org"]
+    )
+    unknown_recipients: UnknownRecipients = key(
+        "auto",
+        """While the primary is away, a recipient that is not known: auto accepts until the domain's directory is mature
+        (a list, or mature_after of traffic), then answers 450; accept, tempfail (450) and reject (550) force it.""",
+    )
+    recipients_file: File | None = key(
+        None, "One valid address per line; read again on HUP.", example="/etc/relay/recipients"
+    )
+    mature_after: Duration = key(
+        "14d",
+        "With auto: how long a domain's recipients are learned from the primary's "
+        "answers before an unknown one is doubted.",
+    )
+    default_domain: str = key(
+        "", "Added to logins and recipients without one. Empty = the first of accept.", example="example.org"
+    )
+    subaddress_separator: str = key("+", "user+detail@ is read by user@ (RFC 5233). Empty = off.", max_length=1)
+
+
+class UpstreamSection(Section):
+    """A server that the relay connects to."""
+
+    host: Host = key(REQUIRED, "Name or address.", example="10.0.0.5")
+    port: Port = key(25, "Port.")
+    tls: TlsMode = key(
+        "opportunistic",
+        "none; opportunistic (encrypts where it can, verifies nothing); "
+        "starttls or implicit (verified, or no connection).",
+    )
+    verify: bool = key(True, "With starttls or implicit: the certificate must be valid for host.")
+    ca_file: File | None = key(
+        None, "Trust this authority instead of the system's.", example="/etc/relay/primary-ca.pem"
+    )
+
+
+class PrimarySmtpSection(UpstreamSection):
+    """Where inbound mail goes."""
+
+    forward: Forward = key(
+        "none",
+        "How the sender's address and name reach the primary, so that its SPF and "
+        "reputation checks work: none, xclient, xforward or proxy (PROXY protocol).",
+    )
+    connections: int = key(20, "Connections per worker, cut-through and replay together.", ge=1, le=1000)
+    open_timeout: Duration = key("10s", "For connect, greeting, EHLO and TLS.")
+    command_timeout: Duration = key("30s", "For the answer to MAIL and RCPT.")
+    final_timeout: Duration = key(
+        "30s",
+        "Cut-through: for the answer to the whole message. Later the message is spooled and its delivery verified.",
+    )
+
+
+class PrimaryImapSection(UpstreamSection):
+    """Where users read, and where logins are tried."""
+
+    port: Port = key(143, "Port.")
+    tls: TlsMode = key("starttls", "As for primary.smtp.")
+    access: Access = key("none", "How the relay may look into mailboxes (to verify deliveries): none, master or user.")
+    master_user: str = key("", "With access = master: LOGIN user<separator>master_user.", example="relay")
+    master_separator: str = key("*", "With access = master.")
+    master_password_file: File | None = key(None, "With access = master.", example="/run/secrets/primary-master")
+    probe_user: str | None = key(
+        None,
+        "Account that the login probe uses; not set = logins are judged by live traffic only.",
+        example="probe@example.org",
+    )
+    probe_password_file: File | None = key(None, "Its password.", example="/run/secrets/primary-probe")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.access is Access.MASTER and not (self.master_user and self.master_password_file):
+            raise wrong("access = master needs master_user and master_password_file", "Set both, or access = none")
+        if (self.probe_user is None) != (self.probe_password_file is None):
+            raise wrong("probe_user and probe_password_file go together", "Set both or neither")
+        return self
+
+
+class PrimarySubmissionSection(UpstreamSection):
+    """Where users' own mail goes while the primary is up."""
+
+    port: Port = key(587, "Port.")
+    tls: TlsMode = key("starttls", "As for primary.smtp.")
+
+
+class PrimarySection(Section):
+    """The mail platform behind this relay. Without it the relay is a standby that never hands anything on."""
+
+    smtp: PrimarySmtpSection | None = None
+    imap: PrimaryImapSection | None = None
+    submission: PrimarySubmissionSection | None = None
+
+
+class SmarthostSection(UpstreamSection):
+    """The server that takes mail for other domains."""
+
+    port: Port = key(587, "Port.")
+    tls: TlsMode = key("starttls", "As for primary.smtp.")
+    user: str = key("", "Login there; empty = none.", example="relay")
+    password_file: File | None = key(None, "Its password.", example="/run/secrets/smarthost")
+
+
+class OutboundSection(Section):
+    """Mail that users sent, and notices to senders, while the primary is away."""
+
+    via: Literal["primary", "smarthost", "mx"] = key(
+        "primary", "primary = it waits until the primary is back; smarthost = see below; mx = to the recipient's host."
+    )
+    smarthost: SmarthostSection | None = None
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if self.via == "smarthost" and self.smarthost is None:
+            raise wrong("via = smarthost needs a smarthost", "Write [outbound.smarthost] with its host")
+        return self
+
+
+class ListenSection(Section):
+    """Where the relay listens: a list each; empty = not served."""
+
+    mx: Binds = key([], "Mail from other servers.", example=["0.0.0.0:25"])
+    submission: Binds = key([], "Mail from users, STARTTLS.", example=["0.0.0.0:587"])
+    submissions: Binds = key([], "Mail from users, TLS from the first byte.", example=["0.0.0.0:465"])
+    imap: Binds = key([], "Mail readers, STARTTLS.", example=["0.0.0.0:143"])
+    imaps: Binds = key([], "Mail readers, TLS from the first byte.", example=["0.0.0.0:993"])
+    http: Binds = key(["127.0.0.1:8080"], "Metrics, health and status; read-only, without passwords: keep it inside.")
+
+
+class ProxyProtocolSection(Section):
+    """Networks whose connections start with a PROXY header (v1 or v2): the load balancers in front of the relay."""
+
+    mx: Networks = key([], "For listen.mx.", example=["10.0.0.0/24"])
+    submission: Networks = key([], "For listen.submission and listen.submissions.", example=["10.0.0.0/24"])
+    imap: Networks = key([], "For listen.imap and listen.imaps.", example=["10.0.0.0/24"])
+
+
+class ImapSection(Section):
+    """The IMAP service."""
+
+    plaintext_auth: Literal["never", "loopback"] = key(
+        "loopback", "Where LOGIN (and AUTH on submission) without TLS is allowed."
+    )
+    login_timeout: Duration = key("60s", "From connection to login.")
+    idle_timeout: Duration = key("30m", "Without a command; RFC 9051 5.4 asks for 30 minutes at least.")
+
+
+class LoginSection(Section):
+    """Passwords of users, for the time when the primary cannot be asked."""
+
+    remember: bool = key(True, "Keep a verifier (Argon2id, sealed) of each password that the primary accepted.")
+    max_age: Duration = key("30d", "How long after the last login on the primary it is good for.")
+    failures: int = key(10, "Wrong passwords per client address or account and window; then logins wait.", ge=1)
+    window: Duration = key("10m", "See failures.")
+    verify_concurrency: int = key(2, "Password checks at a time; each takes 19 MiB and about 50 ms.", ge=1, le=64)
+
+
+class LimitsSection(Section):
+    """What one peer, and all of them together, may use."""
+
+    message_size: Size = key("50MB", "Largest message, announced as SIZE.")
+    recipients: int = key(1000, "Per message; RFC 5321 4.5.3.1.8 asks for 100 at least.", ge=100)
+    connections: int = key(1000, "Per worker and service.", ge=1)
+    connections_per_address: int = key(50, "Per worker, service and client address; 0 = no limit.", ge=0)
+    memory: Size = key("128MB", "Message bytes held in memory per worker; senders wait beyond it.")
+    errors: int = key(10, "Bad commands per connection before it is closed.", ge=1)
+    command_timeout: Duration = key("5m", "For the next command (RFC 5321 4.5.3.2.7).")
+    data_timeout: Duration = key("3m", "For the next block of a message (RFC 5321 4.5.3.2.5).")
+    min_rate: Size = key("100B", "Bytes per second that a message must arrive with, on average.")
+
+
+class FailoverSection(Section):
+    """When the primary is taken for dead and for alive."""
+
+    probe_interval: Duration = key("2s", "Between two probes of a service.")
+    failures: int = key(2, "Failures in a row that open the standby.", ge=1, le=100)
+    successes: int = key(2, "Good probes in a row that start the recovery.", ge=1, le=100)
+    timeout: Duration = key("3s", "For one whole probe; a primary that accepts and hangs is down.")
+
+
+class ReplaySection(Section):
+    """How the queue goes to the primary when it is back."""
+
+    messages_per_second: float = key(0, "0 = as fast as the primary takes it.", ge=0)
+    concurrency: int = key(10, "Messages at a time.", ge=1, le=1000)
+    canaries: int = key(3, "Messages that go alone, one by one, before the queue opens.", ge=1, le=100)
+    unknown_wait: Duration = key(
+        "10m", "How long a message whose reply was lost waits to be found on the primary before it is sent again."
+    )
+    first_delay: Duration = key("5s", "Before the second attempt; doubles from there.")
+    most_delay: Duration = key("15m", "The longest wait between two attempts.")
+    final_timeout: Duration = key("10m", "For the primary's answer to a message (RFC 5321 4.5.3.2.6).")
+
+
+class RetentionSection(Section):
+    """How long things are kept."""
+
+    spool: Duration = key("30d", "A message that could not be delivered for so long is held for the operator.")
+    warn: Duration = key("3d", "From this age on, waiting messages are reported.")
+    shadow: Duration = key("14d", "Copies of delivered messages.")
+    ledger: Duration = key("90d", "The record of what became of each message.")
+
+
+class DiskSection(Section):
+    """Back-pressure before the disk is full."""
+
+    reserve: Size = key("256MB", "Free space below which senders are told to try later (452).")
+    reserve_inodes: int = key(1024, "Free inodes, the same.", ge=0)
+
+
+class LogSection(Section):
+    """The log on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = key("info", "Lines below are not written.")
+    format: Literal["auto", "json", "text"] = key("auto", "auto = text on a terminal, JSON elsewhere.")

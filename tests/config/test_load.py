@@ -1,0 +1,183 @@
+"""Loading: the file, the environment, and every fault at once with its key and a remedy."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from relay.config import ConfigFaults, load, read_secret
+from relay.config.load import parse
+from relay.core.errors import ConfigFault
+from relay.primary.settings import TlsMode
+
+SMALLEST = '[node]\nhostname = "mx1.example.org"\n'
+
+
+def faults_of(text: str) -> dict[str, str]:
+    with pytest.raises(ConfigFaults) as caught:
+        parse(text)
+    return {fault.key: str(fault) for fault in caught.value.faults}
+
+
+def test_the_smallest_configuration() -> None:
+    config = parse(SMALLEST)
+    assert config.primary is None
+    assert config.database == Path("/var/lib/relay/relay.db")
+    assert config.failover.probe_interval == 2
+    assert config.retention.spool == 30 * 86_400
+    assert config.limits.message_size == 50_000_000
+    assert config.listen.mx == ()
+    assert [str(bind) for bind in config.listen.http] == ["127.0.0.1:8080"]
+
+
+def test_what_the_file_says() -> None:
+    config = parse(
+        SMALLEST
+        + """
+        [store]
+        url = "sqlite:////srv/relay/x.db"
+        [domains]
+        accept = ["Example.ORG", "example.net"]
+        [primary.smtp]
+        host = "10.0.0.5"
+        tls = "implicit"
+        [listen]
+        mx = ["0.0.0.0:25", "[::]:25"]
+        [proxy_protocol]
+        mx = ["10.0.0.0/8", "2001:db8::/32"]
+        """
+    )
+    assert config.database == Path("/srv/relay/x.db")
+    assert config.domains.accept == ("example.org", "example.net")
+    assert config.home_domain == "example.org"
+    assert config.primary is not None
+    assert config.primary.smtp is not None
+    assert (config.primary.smtp.port, config.primary.smtp.tls) == (25, TlsMode.IMPLICIT)
+    assert config.primary.imap is None
+    assert config.listen.mx[1] == ("::", 25)
+    assert config.proxy_protocol.mx == (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))
+
+
+def test_the_environment_wins_and_reaches_every_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text(SMALLEST + '[primary.smtp]\nhost = "10.0.0.5"\nport = 26\n')
+    monkeypatch.setenv("RELAY_PRIMARY__SMTP__HOST", "10.0.0.9")
+    monkeypatch.setenv("RELAY_PRIMARY__IMAP__HOST", "10.0.0.8")
+    monkeypatch.setenv("RELAY_LISTEN__MX", "0.0.0.0:25, [::]:25")
+    monkeypatch.setenv("RELAY_DOMAINS__ACCEPT", '["example.org"]')
+    monkeypatch.setenv("RELAY_LIMITS__MESSAGE_SIZE", "10MB")
+    monkeypatch.setenv("RELAY_NODE__WORKERS", "4")
+    monkeypatch.setenv("RELAY_LOGIN__REMEMBER", "false")
+    config = load(file)
+    assert config.primary is not None
+    assert config.primary.smtp is not None
+    assert config.primary.imap is not None
+    assert (config.primary.smtp.host, config.primary.smtp.port) == ("10.0.0.9", 26)
+    assert config.primary.imap.host == "10.0.0.8"
+    assert [str(bind) for bind in config.listen.mx] == ["0.0.0.0:25", "[::]:25"]
+    assert config.domains.accept == ("example.org",)
+    assert config.limits.message_size == 10_000_000
+    assert config.node.workers == 4
+    assert config.login.remember is False
+
+
+def test_the_environment_alone_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAY_NODE__HOSTNAME", "mx1.example.org")
+    assert load(None).node.hostname == "mx1.example.org"
+
+
+def test_all_faults_at_once_each_with_a_remedy() -> None:
+    found = faults_of(
+        """
+        [node]
+        hostnam = "x"
+        workers = 0
+        [listen]
+        mx = ["0.0.0.0"]
+        [primary.smtp]
+        port = 70000
+        tls = "ssl"
+        [failover]
+        timeout = 3
+        [limits]
+        message_size = "50"
+        [proxy_protocol]
+        mx = ["10.0.0.1/8"]
+        [domains]
+        accept = ["a b"]
+        [nod]
+        x = 1
+        """
+    )
+    assert found["node.hostname"] == 'node.hostname: missing. Write hostname = "mx1.example.org"'
+    assert found["node.hostnam"] == "node.hostnam: no such key. Did you mean hostname?"
+    assert found["nod"] == "nod: no such key. Did you mean node?"
+    assert found["primary.smtp.port"] == "primary.smtp.port: 70000 is not a port. Write a number from 1 to 65535"
+    assert "Choose 'none', 'opportunistic', 'starttls' or 'implicit'" in found["primary.smtp.tls"]
+    assert 'Write it in quotes, with its unit where it has one: "3s"' in found["failover.timeout"]
+    assert "units: B, kB" in found["limits.message_size"]
+    assert "host:port" in found["listen.mx[0]"]
+    assert " ".join(sorted(found)) == (
+        "domains.accept[0] failover.timeout limits.message_size listen.mx[0] nod node.hostnam node.hostname "
+        "node.workers primary.smtp.host primary.smtp.port primary.smtp.tls proxy_protocol.mx[0]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[listen]\nmx = ["127.0.0.1:25"]', "domains.accept is empty"),
+        ('[listen]\nimaps = ["127.0.0.1:993"]', "need a certificate"),
+        ('[listen]\nimap = ["127.0.0.1:143"]\n[imap]\nplaintext_auth = "never"', "nobody could log in"),
+        ('[tls]\ncertificate = "a.pem"', "go together"),
+        ('[primary.imap]\nhost = "a"\naccess = "master"', "master_password_file"),
+        ('[primary.imap]\nhost = "a"\nprobe_user = "p"', "probe_password_file"),
+        ('[domains]\nunknown_recipients = "reject"', "recipients_file"),
+        ('[outbound]\nvia = "smarthost"', "[outbound.smarthost]"),
+        ('[retention]\nspool = "2d"', "retention.warn"),
+        ('[store]\nurl = "mysql://x"', '"mysql" is not a store'),
+    ],
+)
+def test_what_does_not_fit_together(text: str, words: str) -> None:
+    found = faults_of(SMALLEST + text)
+    assert len(found) == 1
+    assert words in next(iter(found.values()))
+
+
+def test_a_fault_from_the_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAY_NODE__HOSTNAME", "mx1.example.org")
+    monkeypatch.setenv("RELAY_FAILOVER__TIMEOUT", "3")
+    monkeypatch.setenv("RELAY_FAILOVR__FAILURES", "3")
+    with pytest.raises(ConfigFaults) as caught:
+        load(None)
+    text = str(caught.value)
+    assert "RELAY_FAILOVR__FAILURES: no such section. Did you mean FAILOVER?" in text
+    assert "failover.timeout" in text
+    assert "(it was set by RELAY_FAILOVER__TIMEOUT)" in text
+
+
+def test_files_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(ConfigFaults, match=r"No such file.*relay config sample"):
+        load(tmp_path / "none.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[node]\nhostname = mx1\n")
+    with pytest.raises(ConfigFaults, match=r"broken.toml: is not TOML: .*line 2.*quotes"):
+        load(broken)
+    broken.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigFaults, match="UTF-8"):
+        load(broken)
+
+
+def test_secrets_are_read_from_files_and_never_quoted(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("hunter2 \nsecond line\n")
+    assert read_secret(file, "primary.imap.master_password_file") == "hunter2 "
+    for content in (b"", b"\n", b"\xff\xff", b"hunter2" * 1000):
+        file.write_bytes(content)
+        with pytest.raises(ConfigFault, match=r"^primary\.imap\.master_password_file: ") as caught:
+            read_secret(file, "primary.imap.master_password_file")
+        assert "hunter2" not in str(caught.value)
+    with pytest.raises(ConfigFault, match="cannot be read"):
+        read_secret(tmp_path / "none", "key")
