@@ -1,0 +1,224 @@
+"""SEARCH keys (RFC 9051 6.4.4, RFC 3501 6.4.4) as a tree, and what they say of one message.
+
+The answer has three values: True, False, and None for "cannot tell from what is loaded". So the caller tries with the
+index row, loads the header only where that was not enough, and the body only where the header was not. A fully loaded
+message never gives None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from enum import Enum, auto
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from relay.proto.imap.dates import header_date, utc_day
+from relay.proto.imap.flags import Flags, System
+from relay.proto.imap.sequence import SequenceSet
+
+
+class MessageView(Protocol):
+    """What a message shows to a search. None = not loaded yet."""
+
+    @property
+    def number(self) -> int:
+        """Message sequence number."""
+        ...
+
+    @property
+    def uid(self) -> int: ...
+
+    @property
+    def flags(self) -> Flags: ...
+
+    @property
+    def recent(self) -> bool: ...
+
+    @property
+    def internal_date(self) -> float:
+        """Unix seconds."""
+        ...
+
+    @property
+    def size(self) -> int: ...
+
+    def header(self, name: str) -> Sequence[str] | None:
+        """Decoded values of all fields of this name (lower case)."""
+        ...
+
+    def body_text(self) -> str | None:
+        """Decoded text of the body, case folded."""
+        ...
+
+    def header_text(self) -> str | None:
+        """Decoded text of the whole header, case folded."""
+        ...
+
+
+class Extent(msgspec.Struct, frozen=True):
+    """What `*` means in the selected mailbox."""
+
+    messages: int
+    largest_uid: int
+
+
+class Compare(Enum):
+    """How a date is compared."""
+
+    BEFORE = auto()
+    ON = auto()
+    SINCE = auto()
+
+
+class HasFlags(msgspec.Struct, frozen=True):
+    """All of these system flags are set."""
+
+    flags: System
+
+
+class HasKeyword(msgspec.Struct, frozen=True):
+    """The keyword is set."""
+
+    name: str
+
+
+class IsRecent(msgspec.Struct, frozen=True):
+    r"""`\Recent`, which only rev1 has."""
+
+
+class Numbers(msgspec.Struct, frozen=True):
+    """A sequence set, of message numbers or UIDs."""
+
+    numbers: SequenceSet
+    uid: bool
+
+
+class HeaderHas(msgspec.Struct, frozen=True):
+    """A field of this name (lower case) contains the text (case folded); an empty text asks for the field alone."""
+
+    name: str
+    text: str
+
+
+class BodyHas(msgspec.Struct, frozen=True):
+    """The body, or with `header` also the header, contains the text (case folded)."""
+
+    text: str
+    header: bool
+
+
+class Dated(msgspec.Struct, frozen=True):
+    """INTERNALDATE, or with `sent` the Date header, compared by day."""
+
+    compare: Compare
+    day: date
+    sent: bool
+
+
+class Sized(msgspec.Struct, frozen=True):
+    """RFC822.SIZE strictly above (LARGER) or below (SMALLER) the number."""
+
+    octets: int
+    larger: bool
+
+
+class All(msgspec.Struct, frozen=True):
+    """Every one of the keys; with none, every message."""
+
+    keys: tuple[Key, ...]
+
+
+class AnyOf(msgspec.Struct, frozen=True):
+    """One of two."""
+
+    left: Key
+    right: Key
+
+
+class Not(msgspec.Struct, frozen=True):
+    """The opposite."""
+
+    key: Key
+
+
+Key: TypeAlias = HasFlags | HasKeyword | IsRecent | Numbers | HeaderHas | BodyHas | Dated | Sized | All | AnyOf | Not
+
+
+def evaluate(key: Key, message: MessageView, extent: Extent) -> bool | None:
+    """Kleene's three-valued logic over the tree; recursion is bounded by the parser's depth limit."""
+    if isinstance(key, All):
+        unknown = False
+        for part in key.keys:
+            answer = evaluate(part, message, extent)
+            if answer is False:
+                return False
+            unknown = unknown or answer is None
+        return None if unknown else True
+    if isinstance(key, AnyOf):
+        left = evaluate(key.left, message, extent)
+        if left:
+            return True
+        right = evaluate(key.right, message, extent)
+        return True if right else (False if left is False and right is False else None)
+    if isinstance(key, Not):
+        answer = evaluate(key.key, message, extent)
+        return None if answer is None else not answer
+    return _leaf(key, message, extent)
+
+
+def _leaf(
+    key: HasFlags | HasKeyword | IsRecent | Numbers | HeaderHas | BodyHas | Dated | Sized,
+    message: MessageView,
+    extent: Extent,
+) -> bool | None:
+    if isinstance(key, HasFlags):
+        return key.flags in message.flags.system
+    if isinstance(key, Numbers):
+        if key.uid:
+            return key.numbers.contains(message.uid, extent.largest_uid)
+        return key.numbers.contains(message.number, extent.messages)
+    if isinstance(key, HeaderHas):
+        values = message.header(key.name)
+        if values is None:
+            return None
+        return any(key.text in value.casefold() for value in values)
+    if isinstance(key, BodyHas):
+        return _text(key, message)
+    if isinstance(key, Dated):
+        return _dated(key, message)
+    if isinstance(key, Sized):
+        return message.size > key.octets if key.larger else message.size < key.octets
+    if isinstance(key, HasKeyword):
+        return message.flags.has_keyword(key.name)
+    return message.recent
+
+
+def _text(key: BodyHas, message: MessageView) -> bool | None:
+    if key.header:
+        header = message.header_text()
+        if header is None:
+            return None
+        if key.text in header:
+            return True
+    body = message.body_text()
+    return None if body is None else key.text in body
+
+
+def _dated(key: Dated, message: MessageView) -> bool | None:
+    day: date | None
+    if key.sent:
+        values = message.header("date")
+        if values is None:
+            return None
+        day = header_date(values[0]) if values else None
+        if day is None:
+            return False
+    else:
+        day = utc_day(message.internal_date)
+    if key.compare is Compare.BEFORE:
+        return day < key.day
+    if key.compare is Compare.SINCE:
+        return day >= key.day
+    return day == key.day
