@@ -16,6 +16,18 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 NAMES: Final = ("localhost", "mx1.example.org", "primary.example.org", "imap.example.org")
 
+_CA_USAGE: Final = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
@@ -35,6 +47,7 @@ class Authority:
         self._certificate = (
             self._builder(self._name, self._key, days=1)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_CA_USAGE, critical=True)
             .sign(self._key, hashes.SHA256())
         )
         self.ca = directory / "ca.pem"
@@ -51,6 +64,9 @@ class Authority:
             # A day back, so that a test which shifts the clock a little still finds it valid.
             .not_valid_before(now - datetime.timedelta(days=1))
             .not_valid_after(now + datetime.timedelta(days=days))
+            # Python 3.13 verifies by the letter of RFC 5280 4.2.1.1 and 4.2.1.2.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
 
     def issue(self, *names: str, days: float = 1, stem: str = "server") -> Pair:

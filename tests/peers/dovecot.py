@@ -48,7 +48,7 @@ service imap-login {{
   }}
   process_min_avail = 2
   client_limit = 2000
-  service_count = 0
+  {many} = {unlimited}
 }}
 service imap {{
   process_limit = 2000
@@ -201,6 +201,8 @@ class Dovecot:
 
     def _configure(self) -> None:
         s = self.settings
+        release = _release()
+        old = release < (2, 4)
         values = {
             "directory": self.directory,
             "loopback": LOOPBACK,
@@ -209,15 +211,15 @@ class Dovecot:
             "imaps": self.imaps_port,
             "mail": self.maildirs,
             "separator": s.separator,
+            "many": "service_count" if old else "restart_request_count",
+            "unlimited": "0" if old else "unlimited",
             "capability": f"imap_capability = {s.capability}" if s.capability else "",
             "certificate": s.certificate.certificate,
             "private_key": s.certificate.private_key,
         }
-        release = _release()
-        head = "" if release < (2, 4) else f"dovecot_config_version = {release[0]}.{release[1]}.0\n"
-        if release >= (2, 4):
-            head += f"dovecot_storage_version = {release[0]}.{release[1]}.0\n"
-        body = _COMMON + (_UP_TO_2_3 if release < (2, 4) else _FROM_2_4)
+        version = f"{release[0]}.{release[1]}.0"
+        head = "" if old else f"dovecot_config_version = {version}\ndovecot_storage_version = {version}\n"
+        body = _COMMON + (_UP_TO_2_3 if old else _FROM_2_4)
         (self.directory / "dovecot.conf").write_text(head + body.format(**values) + s.extra)
         for directory in (self.directory / "home", self.maildirs):
             directory.mkdir(exist_ok=True)
