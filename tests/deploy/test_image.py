@@ -1,0 +1,179 @@
+"""Image, compose file and unit say what the documents promise. `deploy/prove-container.sh` runs the image."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from relay.config.load import load, parse
+from tests.house.sources import ROOT
+
+DEPLOY = ROOT / "deploy"
+SECONDS_TO_DRAIN = 45
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile as (instruction, rest), continuation lines joined, comments gone."""
+    text = re.sub(r"^\s*#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    lines = re.sub(r"\\\n", " ", text).splitlines()
+    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in lines if line.strip())]
+
+
+def final_stage() -> list[tuple[str, str]]:
+    """What comes after the last FROM."""
+    all_of_them = instructions()
+    last = max(i for i, (word, _) in enumerate(all_of_them) if word == "FROM")
+    return all_of_them[last:]
+
+
+def compose() -> dict[str, Any]:
+    loaded = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def pins(path: Path) -> dict[str, tuple[str, frozenset[str]]]:
+    """Package to version and hashes of a lock file."""
+    found = {}
+    for block in re.split(r"^(?=[A-Za-z0-9_.-]+==)", path.read_text(), flags=re.MULTILINE)[1:]:
+        name, _, rest = block.partition("==")
+        found[name] = (rest.split()[0], frozenset(re.findall(r"--hash=(sha256:[0-9a-f]{64})", block)))
+    return found
+
+
+def test_what_builds_the_wheel_is_pinned_as_for_development() -> None:
+    build, dev = pins(DEPLOY / "requirements-build.lock"), pins(ROOT / "requirements-dev.lock")
+    assert "hatchling" in build
+    assert {name: dev.get(name) for name in build} == build
+
+
+def test_the_image_installs_by_hash_and_only_wheels() -> None:
+    runs = [rest for word, rest in instructions() if word == "RUN"]
+    installs = [part for rest in runs for part in rest.split("&&") if "pip" in part and " install " in part]
+    assert len(installs) == 3
+    for command in installs:
+        words = shlex.split(command)
+        assert {"--require-hashes", "--only-binary"} <= set(words) or {"--no-deps", "--no-index"} <= set(words), command
+
+
+def test_the_final_stage_is_a_user_and_its_files() -> None:
+    stage = dict(final_stage())
+    assert stage["USER"] == "10001:10001"
+    assert stage["STOPSIGNAL"] == "SIGTERM"
+    assert stage["ENTRYPOINT"] == '["relay"]'
+    assert stage["CMD"] == '["run", "-c", "/etc/relay/relay.toml"]'
+    assert stage["VOLUME"] == "/var/lib/relay"
+    assert 'CMD ["relay", "status", "--live"]' in stage["HEALTHCHECK"]
+    assert [rest for word, rest in final_stage() if word in ("COPY", "ADD")] == ["--from=build /opt/relay /opt/relay"]
+    assert "pip" not in stage["RUN"]
+
+
+def test_only_listed_files_enter_the_build() -> None:
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[0] == "*"
+    allowed = {line[1:] for line in lines if line.startswith("!")}
+    copied = {
+        source.removeprefix("./")
+        for word, rest in instructions()
+        if word == "COPY" and not rest.startswith("--from")
+        for source in rest.split()[:-1]
+    }
+    assert copied == allowed
+    assert all((ROOT / name).exists() for name in allowed)
+
+
+def test_the_service_has_no_privilege_and_writes_only_to_its_volumes() -> None:
+    relay = compose()["services"]["relay"]
+    assert relay["read_only"] is True
+    assert relay["cap_drop"] == ["ALL"]
+    assert "cap_add" not in relay
+    assert relay["security_opt"] == ["no-new-privileges:true"]
+    assert relay["sysctls"] == {"net.ipv4.ip_unprivileged_port_start": 0}
+    writable = [volume for volume in relay["volumes"] if not volume.endswith(":ro")]
+    assert writable == ["data:/var/lib/relay", "key:/var/lib/relay-key"]
+    for volume in writable:  # or the engine would make the mount point root's
+        assert re.search(
+            rf"install -d -o 10001 -g 10001 -m 0700 {volume.partition(':')[2]}(\s|$)", dict(final_stage())["RUN"]
+        )
+    assert relay["healthcheck"]["test"] == ["CMD", "relay", "status", "--live"]
+    for service in compose()["services"].values():
+        for port in service["ports"]:
+            host = port.split(":")
+            assert len(host) == 2 or host[0] == "127.0.0.1", port
+
+
+def test_the_compose_file_and_its_configuration_agree() -> None:
+    relay = compose()["services"]["relay"]
+    config = load(DEPLOY / "relay.example.toml")
+    listen = config.listen
+    ours = [
+        bind.port
+        for binds in (listen.mx, listen.submission, listen.submissions, listen.imap, listen.imaps, listen.http)
+        for bind in binds
+    ]
+    assert sorted(int(port.rsplit(":", 1)[1]) for port in relay["ports"]) == sorted(ours)
+    inside = {volume.split(":")[1] for volume in relay["volumes"]}
+    assert str(config.node.data_dir) in inside
+    assert str(config.vault.key_file.parent) in inside
+    assert {str(config.tls.certificate), str(config.tls.private_key)} <= inside
+
+
+def test_mounted_files_of_the_monitoring_are_shipped() -> None:
+    services = compose()["services"]
+    for name in ("prometheus", "grafana"):
+        for volume in services[name]["volumes"]:
+            source = volume.split(":")[0]
+            if source.startswith("./") and "secrets" not in source:
+                assert (DEPLOY / source).is_dir(), volume
+    assert {volume.split(":")[0] for s in services.values() for volume in s["volumes"] if volume[0] != "."} == set(
+        compose()["volumes"]
+    )
+
+
+def unit() -> configparser.RawConfigParser:
+    class Many(dict[str, str]):
+        """Keeps repeated keys, one per line, as systemd does."""
+
+        def __setitem__(self, key: str, value: Any) -> None:
+            if isinstance(value, list) and key in self:
+                value = [*self[key], *value]
+            super().__setitem__(key, value)
+
+    parser = configparser.RawConfigParser(strict=False, dict_type=Many)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # the documented way to keep the case of keys
+    parser.read(DEPLOY / "systemd" / "relay.service")
+    return parser
+
+
+def test_the_unit_confines_the_service() -> None:
+    service = unit()["Service"]
+    assert service["ExecStart"] == "/opt/relay/bin/relay run -c /etc/relay/relay.toml"
+    assert service["User"] == "relay"
+    assert service["CapabilityBoundingSet"] == service["AmbientCapabilities"] == "CAP_NET_BIND_SERVICE"
+    assert service["NoNewPrivileges"] == "yes"
+    assert service["ProtectSystem"] == "strict"
+    assert service["LimitCORE"] == "0"
+    assert service["Restart"] == "always"
+    assert set(service["LoadCredential"].split("\n")) == {
+        "relay.key:/etc/relay/relay.key",
+        "server.key:/etc/relay/server.key",
+    }
+
+
+def test_everybody_gives_the_same_time_to_drain() -> None:
+    assert unit()["Service"]["TimeoutStopSec"] == f"{SECONDS_TO_DRAIN}s"
+    assert compose()["services"]["relay"]["stop_grace_period"] == f"{SECONDS_TO_DRAIN}s"
+    assert f"--stop-timeout {SECONDS_TO_DRAIN}" in (ROOT / "Dockerfile").read_text()
+
+
+def test_the_configuration_in_the_readme_is_complete() -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    config = parse(block)
+    assert config.primary is not None
+    assert config.primary.smtp is not None
+    assert config.primary.smtp.port == 25
