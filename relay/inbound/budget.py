@@ -1,0 +1,49 @@
+"""Octets in flight over all connections: when there are too many, connections are not read from, in turns.
+
+1. `take` never fails and never waits: what has arrived is in memory already. `full` tells to stop reading.
+2. Who was stopped is started again in the order of stopping, as many at a time as there is room for.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+_READ = 256 * 1024
+"""What a transport brings at once, at most (asyncio and uvloop)."""
+
+
+class ByteBudget:
+    """One per worker."""
+
+    def __init__(self, limit: int) -> None:
+        self.used = 0
+        self._limit = limit
+        self._stopped: OrderedDict[object, Callable[[], bool]] = OrderedDict()
+
+    @property
+    def full(self) -> bool:
+        """Whether nobody should read more at the moment."""
+        return self.used >= self._limit
+
+    def take(self, octets: int) -> None:
+        """These have arrived."""
+        self.used += octets
+
+    def give(self, octets: int) -> None:
+        """These are gone; starts those that have waited longest where there is room."""
+        self.used -= octets
+        expected = self.used
+        while self._stopped and expected < self._limit:
+            _, resume = self._stopped.popitem(last=False)
+            if resume():
+                expected += _READ
+
+    def stop(self, who: object, resume: Callable[[], bool]) -> None:
+        """`who` does not read until `resume` is called, which tells whether it reads now."""
+        self._stopped.setdefault(who, resume)
+
+    def forget(self, who: object) -> None:
+        """`who` is gone; the next in turn takes its place."""
+        if self._stopped.pop(who, None) is None:
+            self.give(0)

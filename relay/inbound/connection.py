@@ -1,0 +1,414 @@
+"""The life of one SMTP connection: greeting, one line after the other, the end. What the lines mean is in `verbs`.
+
+aiosmtpd's `SMTP` is the base class; its per-connection inspection, its line-wise reading, its logging of what is said
+and its `500` for every exception are replaced here (docs/decisions).
+
+1. Every wait for the peer has a deadline; every reply that is not read in time ends the connection.
+2. Replies to pipelined commands leave together (RFC 2920 3.2).
+3. An exception is answered `451 4.3.0` with a fixed text, and logged by type and position.
+4. When the connection is lost its task is cancelled; what must be finished is shielded by whoever began it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from typing import ClassVar, cast
+
+from aiosmtpd.smtp import SMTP
+
+from relay.core.errors import NotNow, Refused, RelayError
+from relay.core.reply import Reply, reply
+from relay.inbound import replies
+from relay.inbound.body import BLOCK, Hopeless
+from relay.inbound.gate import Entry
+from relay.inbound.inlet import Gone, Inlet, LineTooLong
+from relay.inbound.ports import Services
+from relay.inbound.session import Peer, Session
+from relay.inbound.settings import ListenerSettings
+from relay.obs.logs import logger
+from relay.obs.metrics import CodeClass, SmtpFault
+from relay.proto.smtp.command import LONGEST_AUTH_LINE, LONGEST_LINE, parse_line
+from relay.proto.smtp.parameters import CommandFault
+
+_log = logger("inbound")
+
+_LINGER = 2.0
+"""Seconds."""
+_TURN = 16
+"""Commands answered before other connections get a turn."""
+_CLASSES: Mapping[int, CodeClass] = {2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
+_FOREIGN = frozenset({"GET", "POST", "PUT", "HEAD", "CONNECT", "OPTIONS"})
+"""A browser was led to talk to us (cross-protocol attack): not one more line of it is looked at."""
+
+Verb = Callable[[str], Awaitable[None]]
+
+
+class Close(Exception):
+    """End the connection, after this reply if there is one."""
+
+    def __init__(self, answer: Reply | None = None) -> None:
+        super().__init__()
+        self.reply = answer
+
+
+class Refusal(Exception):
+    """The command is refused; nobody is to blame."""
+
+    def __init__(self, answer: Reply) -> None:
+        super().__init__(answer.text)
+        self.reply = answer
+
+
+class Connection(SMTP):
+    """Protocol object of one connection; `Verbs` adds the commands."""
+
+    _table: ClassVar[Mapping[str, str]]
+
+    def __init__(
+        self,
+        services: Services,
+        listener: ListenerSettings,
+        context: ssl.SSLContext | None,
+        *,
+        peer: Peer | None = None,
+        closed: Callable[[Connection], None] = lambda _: None,
+    ) -> None:
+        # Not SMTP.__init__: it inspects all members, warns and logs for each connection. What its methods use is here.
+        loop = asyncio.get_running_loop()
+        asyncio.StreamReaderProtocol.__init__(self, None, loop=loop)  # type: ignore[arg-type]  # allowed by its code: we read by ourselves
+        self.loop = loop
+        self.services = services
+        self.listener = listener
+        self.tls_context = context
+        self.hostname = services.settings.hostname
+        self.inlet = Inlet(loop, services.budget)
+        self.session: Session
+        self.transport: asyncio.Transport | None = None
+        self._peer = peer
+        self._closed_cb = closed
+        self._entered = False
+        self._stopping = False
+        self._idle: asyncio.Timeout | None = None
+        self._out = bytearray()
+        self._handler: asyncio.Task[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._choked = False
+
+    # --- asyncio.Protocol ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Let it in, or say why not."""
+        self.transport = cast(asyncio.Transport, transport)
+        peer = self._peer or _peer_of(transport)
+        self.session = Session(self.loop, peer, self.listener.name)
+        entry = self.services.gate.enter(peer.address)
+        self.services.metrics.connections[self.listener.name, entry.value].inc()
+        if entry is not Entry.ACCEPTED:
+            self.transport.write(replies.BUSY.encode())
+            self.transport.close()
+            return
+        self._entered = True
+        self.services.metrics.open[self.listener.name].inc()
+        if self.listener.implicit_tls:
+            self.transport.pause_reading()  # the first octets belong to the handshake
+        else:
+            self.inlet.attach(self.transport)
+        self._handler = self.loop.create_task(self._handle_client())
+
+    def data_received(self, data: bytes) -> None:
+        """Octets of the peer."""
+        self.inlet.feed(data)
+
+    def eof_received(self) -> bool:
+        """The peer will send no more; in clear it may still read our replies."""
+        self.inlet.end()
+        return self.session.tls is None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The end, whoever wanted it."""
+        self.inlet.close()
+        self.resume_writing()
+        if self._handler is not None:
+            self._handler.cancel()
+        if self._entered:
+            self._entered = False
+            self.services.gate.leave(self.session.client.address)
+            self.services.metrics.open[self.listener.name].dec()
+        self._closed_cb(self)
+
+    def pause_writing(self) -> None:
+        """The peer does not read its replies."""
+        self._choked = True
+
+    def resume_writing(self) -> None:
+        """It does again, or never will."""
+        self._choked = False
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    # --- for the listener ---
+
+    def stop(self) -> None:
+        """The node stops: 421 at the next command, at once where nothing is under way."""
+        self._stopping = True
+        if self._idle is not None and self.session.mailing is None and not self._idle.expired():
+            self._idle.reschedule(self.loop.time())
+
+    def cut(self) -> None:
+        """Now."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    @property
+    def handler(self) -> asyncio.Task[None] | None:
+        """What handles it, to be waited for."""
+        return self._handler
+
+    # --- the loop ---
+
+    async def _handle_client(self) -> None:
+        linger = False
+        try:
+            await self._converse()
+        except Close as end:
+            if end.reply is not None:
+                self.say(end.reply)
+            linger = end.reply is not replies.BYE
+        except (Gone, ConnectionError):
+            pass
+        except Exception as error:
+            _log.exception("connection_failed", exc_info=error)
+        finally:
+            await self._leave(linger=linger)
+
+    async def _converse(self) -> None:
+        if self.listener.implicit_tls:
+            await self._handshake()
+        self.say(reply(220, f"{self.hostname} ESMTP"))
+        turn = 0
+        while True:
+            line = await self.line(LONGEST_AUTH_LINE)
+            if self._stopping and self.session.mailing is None:
+                raise Close(replies.STOPPING)
+            self._heard_of()
+            await self._obey(line)
+            turn += 1
+            if turn % _TURN == 0:
+                await asyncio.sleep(0)
+
+    async def _obey(self, line: bytes) -> None:
+        """One command: whatever happens, one answer."""
+        try:
+            await self._dispatch(line)
+        except CommandFault as problem:
+            self.say(problem.reply)
+            self.blame("sequence" if problem.reply.code == 503 else "syntax")
+        except Hopeless as problem:
+            self.fault("size" if problem.reply.permanent else "too_slow")
+            raise Close(problem.reply) from None
+        except Refusal as refusal:
+            self.say(refusal.reply)
+        except (Close, Gone, ConnectionError):
+            raise
+        except Exception as error:
+            self.say_text(await self.handle_exception(error))
+
+    async def _dispatch(self, line: bytes) -> None:
+        if not line.endswith(b"\r\n"):
+            raise CommandFault(replies.NOT_A_LINE)  # RFC 5321 2.3.8
+        command = parse_line(line[:-2])
+        if command.verb in _FOREIGN:
+            raise Close
+        if len(line) > LONGEST_LINE and command.verb != "AUTH":
+            raise CommandFault(replies.LINE_TOO_LONG)
+        name = self._table.get(command.verb)
+        if name is None:
+            raise CommandFault(replies.UNKNOWN_COMMAND)
+        verb: Verb = getattr(self, name)
+        await verb(command.argument)
+
+    async def handle_exception(self, error: Exception) -> str:
+        """Invariant 3: what is unknown is temporary, and its text stays here."""
+        if isinstance(error, Refused):
+            return f"550 5.7.0 {error.public}"
+        if not isinstance(error, NotNow):
+            _log.exception("command_failed", exc_info=error)
+        elif isinstance(error, RelayError):
+            _log.warning("not_now", detail=str(error))
+        return f"{replies.TRY_LATER.code} {replies.TRY_LATER.text}"
+
+    async def line(self, limit: int) -> bytes:
+        """The next line, within the deadline. Close, Gone; LineTooLong is answered here."""
+        inlet = self.inlet
+        while True:
+            try:
+                if inlet.has_line:
+                    return await inlet.line(limit)
+                await self.flush()
+                crowded = self.services.gate.crowded
+                deadlines = self.services.settings.deadlines
+                try:
+                    async with asyncio.timeout(deadlines.crowded if crowded else deadlines.command) as self._idle:
+                        if self._stopping and self.session.mailing is None:
+                            raise Close(replies.STOPPING)
+                        return await inlet.line(limit)
+                except TimeoutError:
+                    if self._stopping:
+                        raise Close(replies.STOPPING) from None
+                    self.fault("timeout")
+                    raise Close(replies.TIMEOUT) from None
+                finally:
+                    self._idle = None
+            except LineTooLong:
+                self.say(replies.LINE_TOO_LONG)
+                self.blame("long_line")
+
+    # --- replies ---
+
+    def say(self, answer: Reply) -> None:
+        """Queue a reply; it leaves before the next wait for the peer."""
+        self.services.metrics.replies[_CLASSES[answer.code // 100]].inc()
+        self._out += answer.encode()
+
+    def say_text(self, text: str) -> None:
+        """A reply in one string, as aiosmtpd's hooks give it."""
+        self.say(Reply(int(text[:3]), (text[4:],)))
+
+    async def push(self, status: str | bytes) -> None:
+        """For the parts of aiosmtpd that answer by themselves."""
+        self.say_text(status if isinstance(status, str) else status.decode("ascii", "replace"))
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Give the queued replies to the peer, within the deadline."""
+        if not self._out:
+            return
+        if self.transport is None or self.transport.is_closing():
+            raise Gone
+        data, self._out = bytes(self._out), bytearray()
+        self.transport.write(data)
+        if not self._choked:
+            return
+        self._room = self.loop.create_future()
+        try:
+            async with asyncio.timeout(self.services.settings.deadlines.write):
+                await self._room
+        except TimeoutError:
+            self.fault("timeout")
+            self.cut()
+            raise Gone from None
+        finally:
+            self._room = None
+
+    def fault(self, kind: SmtpFault) -> None:
+        """Count a breach."""
+        self.services.metrics.faults[kind].inc()
+
+    def blame(self, kind: SmtpFault) -> None:
+        """Count a breach against this peer. Close when there were too many."""
+        self.fault(kind)
+        self.session.errors += 1
+        if self.session.errors >= self.services.settings.limits.errors:
+            self.fault("errors")
+            raise Close(replies.TOO_MANY_ERRORS)
+
+    # --- TLS ---
+
+    async def upgrade(self) -> None:
+        """STARTTLS after its checks: 220, handshake, a session that knows nothing (RFC 3207 4.2). Close, Gone."""
+        if self.transport is None:
+            raise Gone
+        # From here on the kernel keeps what arrives, and the handshake reads it: nothing in clear can slip through.
+        self.transport.pause_reading()
+        if self.inlet.pending:
+            self.transport.resume_reading()
+            self.fault("pipelined_tls")
+            raise Close(replies.AFTER_STARTTLS)
+        self.say(replies.READY_FOR_TLS)
+        await self.flush()
+        await self._handshake()
+
+    async def _handshake(self) -> None:
+        if self.transport is None or self.tls_context is None:
+            raise Gone
+        try:
+            secured = await self.loop.start_tls(
+                self.transport,
+                self,
+                self.tls_context,
+                server_side=True,
+                ssl_handshake_timeout=self.services.settings.deadlines.handshake,
+            )
+        except (OSError, ssl.SSLError) as error:
+            self.fault("tls")
+            self.cut()
+            raise Gone from error
+        if secured is None:  # what the loop answers when the connection was lost meanwhile
+            raise Gone
+        self.transport = secured
+        self.inlet.attach(secured)
+        self.session.secured(_tls_of(secured) or "TLS")
+
+    # --- the end ---
+
+    def _heard_of(self) -> None:
+        """A command after our 250: the sender has it, and will not send that message again."""
+        if self.session.unconfirmed is not None:
+            self.services.intake.confirm(self.session.unconfirmed)
+            self.session.unconfirmed = None
+
+    async def _leave(self, *, linger: bool) -> None:
+        try:
+            await self.reset()
+            await self.flush()
+            if linger:
+                await self._linger()
+        except (Gone, ConnectionError):
+            pass
+        finally:
+            if self.transport is not None:
+                self.transport.close()
+
+    async def _linger(self) -> None:
+        """Read what the peer is still sending, for a moment: a close with unread octets destroys our last reply."""
+        if self.transport is not None and self.transport.can_write_eof():
+            self.transport.write_eof()
+        try:
+            async with asyncio.timeout(_LINGER):
+                while True:
+                    await self.inlet.block(BLOCK)
+        except TimeoutError:
+            return
+
+    async def reset(self) -> None:
+        """Give up what the transaction under way holds."""
+        session = self.session
+        mailing, session.mailing = session.mailing, None
+        body, session.body = session.body, None
+        session.chunks_failed = False
+        if mailing is not None:
+            await mailing.abort()
+        if body is not None:
+            await body.discard()
+
+
+@functools.cache
+def table(cls: type[Connection]) -> Mapping[str, str]:
+    """Verb to method name: looked up once per class, not once per connection."""
+    return {name.removeprefix("smtp_"): name for name in dir(cls) if name.startswith("smtp_")}
+
+
+def _peer_of(transport: asyncio.BaseTransport) -> Peer:
+    name = transport.get_extra_info("peername")
+    return Peer(str(name[0]), int(name[1])) if isinstance(name, tuple) and len(name) >= 2 else Peer("", 0)
+
+
+def _tls_of(transport: asyncio.BaseTransport) -> str | None:
+    session = transport.get_extra_info("ssl_object")
+    if session is None:
+        return None
+    cipher = session.cipher()
+    return f"{session.version()} {cipher[0] if cipher else ''}".strip()

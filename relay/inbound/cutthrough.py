@@ -1,0 +1,148 @@
+"""Handing a message to the primary while its sender still waits.
+
+The sender's MAIL and RCPT enter and come back as the primary's own replies; None comes back where the primary has
+nothing to say that the sender should hear (no contact, a quarrel between it and us): the standby decides then.
+
+1. Every step is bounded by the deadlines of the pool.
+2. Trouble before the final dot is `Lost`, trouble after it is `Unsure`; nothing in between.
+3. What was seen is handed to the mode board as evidence, once per event, without anything about the message.
+4. A connection with an unanswered command on it is never used again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import TypeAlias
+
+import msgspec
+
+from relay.core.envelope import Envelope, Origin, Recipient
+from relay.core.mode import USES_PRIMARY, ModeBoard, Service, Signal
+from relay.core.reply import Reply
+from relay.primary.errors import NoContact, ReplyLost
+from relay.primary.smtp import SmtpPool
+from relay.primary.transaction import Transaction
+
+QUARREL = frozenset({500, 502, 503, 504, 530, 534, 535, 538})
+"""Permanent replies about the conversation between the primary and us (RFC 5321 4.2.2, RFC 4954 6), not about the
+message: bad sequence, login, encryption. Its sender is not to blame, and 5xx would lose the mail."""
+
+_TRACE_SIZE = 512
+"""Octets of our own header lines, about; part of what is declared by SIZE."""
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """The primary's word on the message."""
+
+    reply: Reply
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """Not delivered, for certain; to be tried again."""
+
+    reply: Reply | None = None
+
+
+class Unsure(msgspec.Struct, frozen=True):
+    """Delivered or not: nobody knows."""
+
+
+Outcome: TypeAlias = Answered | Lost | Unsure
+
+
+def final(reply: Reply) -> bool:
+    """Whether a sender should hear this 5xx: it is about the message."""
+    return reply.permanent and reply.code not in QUARREL
+
+
+class Attempt:
+    """One transaction with the primary on behalf of a sender. `close` it in any case."""
+
+    def __init__(self, pool: SmtpPool, board: ModeBoard) -> None:
+        self._pool = pool
+        self._board = board
+        self._stack = AsyncExitStack()
+        self._tx: Transaction | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the primary is still in it, and still trusted."""
+        return self._tx is not None and USES_PRIMARY[self._board.mode(Service.SMTP)]
+
+    async def mail(self, envelope: Envelope, origin: Origin, declared: int | None) -> Reply | None:
+        """MAIL. Unless the reply is 2xx the attempt is over."""
+        try:
+            tx = await self._stack.enter_async_context(self._pool.transaction(origin))
+        except NoContact as trouble:
+            self._failed(trouble)
+            return None
+        self._tx = tx
+        reply = await self._step(lambda: tx.mail(envelope, (declared or 0) + _TRACE_SIZE))
+        if reply is None or reply.positive:
+            return reply
+        await self.close()
+        return reply if final(reply) else None
+
+    async def rcpt(self, recipient: Recipient) -> Reply | None:
+        """RCPT."""
+        tx = self._tx
+        if tx is None:
+            return None
+        reply = await self._step(lambda: tx.rcpt(recipient))
+        return None if reply is None or (reply.permanent and not final(reply)) else reply
+
+    async def data(self, content: AsyncIterator[bytes], prepend: bytes) -> Outcome:
+        """The content; the attempt is over afterwards."""
+        tx = self._tx
+        if tx is None:
+            return Lost()
+        try:
+            reply = await tx.data(content, prepend=prepend)
+        except NoContact as trouble:
+            self._failed(trouble)
+            return Lost()
+        except ReplyLost as trouble:
+            self._evidence(Signal.FAIL, trouble.reason)
+            return Unsure()
+        finally:
+            await self.close()
+        self._heard(reply)
+        return Answered(reply) if reply.positive or final(reply) else Lost(reply)
+
+    async def close(self) -> None:
+        """Let go of the connection. Idempotent."""
+        self._tx = None
+        await self._stack.aclose()
+
+    async def _step(self, command: Callable[[], Awaitable[Reply]]) -> Reply | None:
+        """One command. A connection that breaks, closes (421) or is left unanswered ends the attempt."""
+        try:
+            reply = await command()
+        except NoContact as trouble:
+            self._failed(trouble)
+            await self.close()
+            return None
+        except BaseException:
+            if self._tx is not None:
+                self._tx.connection.wire.kill("given up before the reply")
+            await self.close()
+            raise
+        self._heard(reply)
+        if reply.code == 421:  # RFC 5321 3.8
+            await self.close()
+            return None
+        return reply
+
+    def _heard(self, reply: Reply) -> None:
+        if reply.code == 421:
+            self._evidence(Signal.FAIL, "primary is closing")
+        else:
+            self._evidence(Signal.OK, "answered a sender's command")
+
+    def _failed(self, trouble: NoContact) -> None:
+        if trouble.evidence:
+            self._evidence(Signal.FAIL, trouble.reason)
+
+    def _evidence(self, signal: Signal, reason: str) -> None:
+        self._board.evidence(Service.SMTP, signal, reason)

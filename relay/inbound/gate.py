@@ -1,0 +1,63 @@
+"""How many connections there are, in all and per address (RFC 5321 7.8: resources are protected, with 421)."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from enum import StrEnum
+
+from relay.inbound.settings import Limits
+
+
+class Entry(StrEnum):
+    """What the gate says."""
+
+    ACCEPTED = "accepted"
+    TOO_MANY = "too_many"
+    TOO_MANY_FROM_ADDRESS = "too_many_from_address"
+
+
+def neighbourhood(address: str) -> str:
+    """What counts as one client: an IPv4 address, or the /64 of an IPv6 one."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped:
+            return str(ip.ipv4_mapped)
+        return str(ipaddress.IPv6Network((ip, 64), strict=False))
+    return str(ip)
+
+
+class Gate:
+    """Counts; one per worker. What was entered must be left."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._by_address: Counter[str] = Counter()
+        self.open = 0
+
+    @property
+    def crowded(self) -> bool:
+        """More than three quarters are taken: patience becomes short."""
+        return self.open * 4 > self._limits.connections * 3
+
+    def enter(self, address: str) -> Entry:
+        """Count a connection in, unless there are too many."""
+        key = neighbourhood(address)
+        if self.open >= self._limits.connections:
+            return Entry.TOO_MANY
+        if self._by_address[key] >= self._limits.connections_per_address:
+            return Entry.TOO_MANY_FROM_ADDRESS
+        self.open += 1
+        self._by_address[key] += 1
+        return Entry.ACCEPTED
+
+    def leave(self, address: str) -> None:
+        """Count it out."""
+        key = neighbourhood(address)
+        self.open -= 1
+        self._by_address[key] -= 1
+        if self._by_address[key] <= 0:
+            del self._by_address[key]

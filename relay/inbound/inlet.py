@@ -1,0 +1,176 @@
+"""What a connection has received and nobody has used yet: lines and blocks, with bounded memory.
+
+1. Above the high-water mark, or while the budget of all connections is full, the transport is not read from.
+2. An octet counts in the budget from its arrival until the block it left in is done with (the next `line` or `block`,
+   or `close`).
+3. A line that exceeds its limit is eaten to its end and reported once; it is never taken for two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from relay.inbound.budget import ByteBudget
+
+HIGH_WATER = 128 * 1024
+LOW_WATER = 32 * 1024
+
+
+class Gone(Exception):
+    """The peer has closed; nothing more will come."""
+
+
+class LineTooLong(Exception):
+    """The line was longer than allowed, and has been eaten."""
+
+
+class Inlet:
+    """The receiving half of one connection."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, budget: ByteBudget) -> None:
+        self._loop = loop
+        self._budget = budget
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._searched = 0
+        self._lent = 0
+        self._ended = False
+        self._closed = False
+        self._paused = False
+        self._arrival: asyncio.Future[None] | None = None
+
+    # --- the transport's side ---
+
+    def attach(self, transport: asyncio.Transport) -> None:
+        """Read from this transport from now on."""
+        self._transport = transport
+        self._paused = False
+
+    def feed(self, data: bytes) -> None:
+        """Octets have arrived."""
+        if self._closed:
+            return
+        self._buffer += data
+        self._budget.take(len(data))
+        self._balance()
+        self._wake()
+
+    def end(self) -> None:
+        """No more will arrive."""
+        self._ended = True
+        self._wake()
+
+    def close(self) -> None:
+        """The connection is gone. Idempotent."""
+        if self._closed:
+            return
+        self._closed = self._ended = True
+        self._budget.forget(self)
+        self._budget.give(len(self._buffer) + self._lent)
+        self._buffer.clear()
+        self._lent = 0
+        self._wake()
+
+    # --- the session's side ---
+
+    @property
+    def pending(self) -> int:
+        """Octets that wait to be used."""
+        return len(self._buffer)
+
+    @property
+    def has_line(self) -> bool:
+        """Whether `line` would return at once."""
+        return self._buffer.find(b"\n", self._searched) >= 0
+
+    @property
+    def stopped(self) -> bool:
+        """Nothing arrives because of us, not because of the peer."""
+        return self._paused
+
+    async def line(self, limit: int) -> bytes:
+        """The next line with its end. LineTooLong, Gone."""
+        self._settle()
+        eaten = False
+        while True:
+            end = self._buffer.find(b"\n", self._searched) + 1
+            if end:
+                line = self._cut(end)
+                self._settle()
+                if eaten or len(line) > limit:
+                    raise LineTooLong
+                return line
+            self._searched = len(self._buffer)
+            if self._searched > limit:
+                self._cut(self._searched)
+                self._settle()
+                eaten = True
+            await self._more()
+
+    async def block(self, most: int) -> bytes:
+        """Some octets, at least one. Gone."""
+        self._settle()
+        while not self._buffer:
+            await self._more()
+        return self._cut(min(most, len(self._buffer)))
+
+    def unread(self, data: bytes) -> None:
+        """Put back the tail of the last block."""
+        self._buffer[:0] = data
+        self._lent -= len(data)
+        self._searched = 0
+
+    def _cut(self, size: int) -> bytes:
+        data = bytes(memoryview(self._buffer)[:size])
+        del self._buffer[:size]
+        self._searched = 0
+        self._lent += size
+        return data
+
+    def _settle(self) -> None:
+        if self._lent:
+            lent, self._lent = self._lent, 0
+            self._budget.give(lent)
+        self._balance()
+
+    async def _more(self) -> None:
+        if self._ended:
+            raise Gone
+        self._arrival = self._loop.create_future()
+        try:
+            await self._arrival
+        finally:
+            self._arrival = None
+
+    def _wake(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    def _balance(self) -> None:
+        transport = self._transport
+        if transport is None or self._closed or transport.is_closing():
+            return
+        size = len(self._buffer)
+        if self._budget.full and size:
+            self._pause(transport)
+            self._budget.stop(self, self._resume)
+        elif size > HIGH_WATER:
+            self._pause(transport)
+        elif self._paused and size <= LOW_WATER:
+            if self._budget.full:
+                self._budget.stop(self, self._resume)
+            else:
+                self._resume()
+
+    def _pause(self, transport: asyncio.Transport) -> None:
+        if not self._paused:
+            self._paused = True
+            transport.pause_reading()
+
+    def _resume(self) -> bool:
+        transport = self._transport
+        if not self._paused or transport is None or transport.is_closing() or len(self._buffer) > HIGH_WATER:
+            return False
+        self._paused = False
+        transport.resume_reading()
+        return True

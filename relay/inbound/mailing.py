@@ -1,0 +1,245 @@
+"""One mail transaction of a sender: MAIL, RCPT*, content (RFC 5321 3.3), up or down.
+
+Commands enter, the reply that the sender gets leaves. The same path with and without the primary: what it does not
+answer (it is away, or has lost contact, or quarrels with us) the recipient directory decides.
+
+1. A recipient is asked of the primary where one is there; its 5xx is the sender's 5xx. Its 4xx is passed on, unless
+   the recipient is known to exist: then the message is taken here and the queue delivers it.
+2. After `commit` the message is ours: the sender hears 5xx only when the primary refused it and that was recorded.
+3. From `commit` to the recorded outcome nothing is interrupted, not even by the sender hanging up.
+4. Recipients taken here while others were taken by the primary stay WAITING when it takes the message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from relay.core.envelope import Envelope, Origin, Recipient, canonical, is_postmaster
+from relay.core.errors import LeaseLost, NotNow
+from relay.core.ids import ItemId
+from relay.core.item import ItemState, RecipientState
+from relay.core.mode import USES_PRIMARY, Service
+from relay.core.reply import Reply
+from relay.inbound import replies
+from relay.inbound.cutthrough import Answered, Attempt, Lost, Outcome, Unsure
+from relay.inbound.ports import Draft, Services, Verdict
+from relay.obs.logs import logger
+from relay.obs.metrics import CutThrough
+from relay.proto.smtp.command import MailCommand
+from relay.spool.queue import Result
+from relay.store.records import Accepted, Lease
+
+_log = logger("inbound.mailing")
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """A recipient that we said 250 to; `there` = the primary did."""
+
+    recipient: Recipient
+    there: bool
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """The end of a transaction: what the sender is told, and the item to confirm when it has heard that."""
+
+    reply: Reply
+    accepted: Accepted | None = None
+    delivered: bool = False
+    """The primary has it."""
+
+
+class Mailing:
+    """Use it from MAIL to the final reply or `abort`."""
+
+    def __init__(self, services: Services, command: MailCommand, origin: Origin) -> None:
+        self.command = command
+        self.taken: list[Taken] = []
+        self._services = services
+        self._origin = origin
+        self._attempt: Attempt | None = None
+        self._seen: set[str] = set()
+
+    async def begin(self) -> Reply:
+        """MAIL. The transaction is open when the reply is positive."""
+        services = self._services
+        if services.pool is None or not USES_PRIMARY[services.board.mode(Service.SMTP)]:
+            return replies.MAIL_OK
+        attempt = Attempt(services.pool, services.board)
+        reply = await attempt.mail(self._envelope(()), self._origin, self.command.size)
+        if reply is None:
+            return replies.MAIL_OK
+        if reply.positive:
+            self._attempt = attempt
+        return replies.with_code(reply)
+
+    async def rcpt(self, recipient: Recipient) -> Reply:
+        """RCPT."""
+        address = recipient.address
+        refusal = self._services.policy.refuses(address, login=self._origin.login)
+        if refusal is not None:
+            return refusal
+        if len(self.taken) >= self._services.settings.limits.recipients:
+            return replies.TOO_MANY_RECIPIENTS  # RFC 5321 4.5.3.1.10
+        if address in self._seen:
+            return replies.RCPT_OK
+        answer = await self._ask(recipient)
+        if answer is not None and answer.positive:
+            return self._take(recipient, there=True, answer=answer)
+        if is_postmaster(address):
+            return self._take(recipient, there=False)  # RFC 5321 4.5.1
+        if answer is not None and answer.permanent:
+            return answer
+        verdict = await self._verdict(address)
+        if answer is not None and verdict is not Verdict.KNOWN:
+            return answer
+        if verdict in (Verdict.KNOWN, Verdict.ACCEPT):
+            return self._take(recipient, there=False)
+        return replies.NO_SUCH_RECIPIENT if verdict is Verdict.REJECT else replies.UNKNOWN_FOR_NOW
+
+    async def finish(self, draft: Draft, held: tuple[bytes, ...] | None) -> Finished:
+        """The content is complete: commit, hand over, answer. Call it shielded (invariant 3)."""
+        services, attempt = self._services, self._attempt
+        asked = attempt is not None and attempt.alive and any(taken.there for taken in self.taken)
+        envelope = self._envelope(taken.recipient for taken in self.taken)
+        origin = msgspec.structs.replace(self._origin, received_at=services.clock.now())
+        try:
+            accepted = await draft.commit(envelope, origin, intent=asked)
+        except NotNow:
+            await self.abort()
+            return Finished(replies.TRY_LATER)
+        if attempt is None or accepted.lease is None:
+            await self.abort()
+            return Finished(replies.queued(accepted.item), accepted)
+        content = _blocks(held) if held is not None else services.read(accepted.item)
+        start = services.clock.monotonic()
+        async with self._keeping(accepted.lease):
+            outcome = await self._hand_over(attempt, content, envelope, origin, accepted.item)
+        services.metrics.cut_through_seconds.observe(services.clock.monotonic() - start)
+        recorded = await self._record(accepted.lease, outcome)
+        if not isinstance(outcome, Answered) or not (outcome.reply.positive or recorded):
+            return Finished(replies.queued(accepted.item), accepted)
+        if outcome.reply.permanent:
+            services.intake.confirm(accepted.item)  # should it come again, it is another message
+            return Finished(replies.with_code(outcome.reply))
+        return Finished(replies.with_code(outcome.reply), accepted, delivered=True)
+
+    async def abort(self) -> None:
+        """RSET, a new MAIL, or the end of the connection. Idempotent."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            await attempt.close()
+
+    def _take(self, recipient: Recipient, *, there: bool, answer: Reply = replies.RCPT_OK) -> Reply:
+        self.taken.append(Taken(recipient, there))
+        self._seen.add(recipient.address)
+        return answer
+
+    async def _ask(self, recipient: Recipient) -> Reply | None:
+        if self._attempt is None or not self._attempt.alive:
+            return None
+        answer = await self._attempt.rcpt(recipient)
+        if answer is None:
+            return None
+        if not answer.transient:
+            await self._learn(canonical(recipient.address), answer)
+        return replies.with_code(answer)
+
+    async def _learn(self, address: str, answer: Reply) -> None:
+        try:
+            await self._services.directory.learn(address, answer)
+        except NotNow:
+            return  # the next answer is learned again
+
+    async def _verdict(self, address: str) -> Verdict:
+        try:
+            return await self._services.directory.verdict(canonical(address))
+        except NotNow:
+            return Verdict.TEMPFAIL
+
+    async def _hand_over(
+        self, attempt: Attempt, content: AsyncIterator[bytes], envelope: Envelope, origin: Origin, item: ItemId
+    ) -> Outcome:
+        try:
+            return await attempt.data(content, self._services.trace(envelope, origin, item))
+        except Exception:
+            # Read trouble or a bug of ours, before the end of data: `Transaction.data` has cut the connection.
+            _log.exception("cut_through_failed")
+            return Lost()
+
+    async def _record(self, lease: Lease, outcome: Outcome) -> bool:
+        """Settle the item; False = it could not be recorded, and the lease's end makes it UNKNOWN."""
+        services = self._services
+        state, there, reply, retry_at = self._result(outcome)
+        refused = state is ItemState.REFUSED
+        # A refusal is the sender's answer for all recipients (RFC 5321 4.2.5): also those taken here are not owed.
+        results = [Result(index, there, reply) for index, taken in enumerate(self.taken) if taken.there or refused]
+        services.metrics.cut_through[_counted(state, reply)].inc()
+        try:
+            await services.queue.settle(lease, state, results, note=reply, next_attempt_at=retry_at)
+        except (LeaseLost, NotNow) as trouble:
+            _log.warning("cut_through_not_recorded", item=lease.item, detail=str(trouble))
+            return False
+        return True
+
+    def _result(self, outcome: Outcome) -> tuple[ItemState, RecipientState, Reply | None, float]:
+        """State of the item, state of the recipients that the primary took, its reply, when to try again."""
+        now = self._services.clock.now()
+        if isinstance(outcome, Unsure):
+            return ItemState.UNKNOWN, RecipientState.UNKNOWN, None, now
+        if isinstance(outcome, Lost):
+            wait = 0.0 if outcome.reply is None else self._services.settings.deadlines.retry
+            return ItemState.PENDING, RecipientState.WAITING, outcome.reply, now + wait
+        if not outcome.reply.positive:
+            return ItemState.REFUSED, RecipientState.REFUSED, outcome.reply, 0.0
+        all_there = all(taken.there for taken in self.taken)
+        state = ItemState.DELIVERED if all_there else ItemState.PENDING
+        return state, RecipientState.DELIVERED, outcome.reply, now
+
+    @asynccontextmanager
+    async def _keeping(self, lease: Lease) -> AsyncIterator[None]:
+        """Renew the lease while the primary takes its time."""
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(self._services.lease_seconds / 3)
+                try:
+                    await self._services.queue.renew([lease], seconds=self._services.lease_seconds)
+                except NotNow:
+                    continue  # the next renewal is early enough
+
+        task = asyncio.get_running_loop().create_task(renew())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _envelope(self, recipients: Iterable[Recipient]) -> Envelope:
+        command = self.command
+        return Envelope(
+            reverse_path=command.reverse_path,
+            recipients=tuple(recipients),
+            body=command.body,
+            smtputf8=command.smtputf8,
+            ret=command.ret,
+            envid=command.envid,
+        )
+
+
+def _counted(state: ItemState, reply: Reply | None) -> CutThrough:
+    if state is ItemState.UNKNOWN:
+        return "unknown"
+    if reply is None:
+        return "no_contact"
+    if reply.positive:
+        return "delivered"
+    return "refused" if state is ItemState.REFUSED else "deferred"
+
+
+async def _blocks(held: tuple[bytes, ...]) -> AsyncIterator[bytes]:
+    for block in held:
+        yield block

@@ -1,0 +1,68 @@
+"""What a connection knows about its peer: a `Session` of aiosmtpd's with our fields, reset as RFC 3207 4.2 asks."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from aiosmtpd.smtp import Session as BaseSession
+
+from relay.core.envelope import Origin
+from relay.core.ids import ItemId
+from relay.inbound.body import Body
+from relay.inbound.mailing import Mailing
+
+
+class Peer(NamedTuple):
+    """Where the client is: from the socket, or from a PROXY header."""
+
+    address: str
+    port: int
+
+
+class Session(BaseSession):
+    """One SMTP session; `hello` begins it anew."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, peer: Peer, listener: str) -> None:
+        super().__init__(loop)
+        self.client = peer
+        self.listener = listener
+        self.tls: str | None = None
+        self.login: str | None = None
+        self.helo = ""
+        self.mailing: Mailing | None = None
+        self.body: Body | None = None
+        """With BDAT: the message so far."""
+        self.chunks_failed = False
+        self.unconfirmed: ItemId | None = None
+        """We said 250 for it; the next command shows that the sender heard."""
+        self.messages = 0
+        self.errors = 0
+        self.refused = 0
+        self.failed_logins = 0
+
+    def secured(self, tls: str) -> None:
+        """TLS is up: nothing said in clear counts any more (RFC 3207 4.2)."""
+        self.tls = tls
+        self.helo = ""
+        self.host_name = None
+        self.extended_smtp = False
+
+    def origin(self, *, smtputf8: bool) -> Origin:
+        """For the message that begins now."""
+        return Origin(
+            client_address=self.client.address,
+            client_port=self.client.port,
+            helo=self.helo,
+            protocol=self._protocol(smtputf8),
+            tls=self.tls,
+            login=self.login,
+            listener=self.listener,
+        )
+
+    def _protocol(self, smtputf8: bool) -> str:
+        # RFC 3848, RFC 6531 4.3
+        if not self.extended_smtp:
+            return "SMTP"
+        name = "UTF8SMTP" if smtputf8 else "ESMTP"
+        return name + ("S" if self.tls else "") + ("A" if self.login else "")

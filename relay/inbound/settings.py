@@ -1,0 +1,87 @@
+"""What inbound can be told; frozen values that `node` fills from the configuration."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from relay.proto.smtp.content import ContentRules
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+ListenerName = Literal["mx", "submission", "submissions"]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How much of everything."""
+
+    message_size: int = 50 * 1024 * 1024
+    recipients: int = 1000
+    """Per message; RFC 5321 4.5.3.1.8 asks for 100 at least."""
+    transactions: int = 1000
+    """Messages per connection, announced as MAILMAX."""
+    connections: int = 1000
+    connections_per_address: int = 50
+    """IPv6 clients count by their /64."""
+    errors: int = 20
+    """Replies 5xx to the protocol (not to recipients) before a connection is closed."""
+    refused_recipients: int = 100
+    """Refused RCPTs before a connection is closed: nobody may walk through an address book."""
+    logins: int = 3
+    """Failed AUTH per connection."""
+    in_flight: int = 64 * 1024 * 1024
+    """Octets received and not yet handed to the spool, over all connections."""
+
+
+class Deadlines(msgspec.Struct, frozen=True):
+    """Seconds."""
+
+    command: float = 300.0
+    """For a whole command line (RFC 5321 4.5.3.2.7)."""
+    crowded: float = 20.0
+    """The same while more than three quarters of the connections are taken."""
+    block: float = 180.0
+    """Without any octet of the content (RFC 5321 4.5.3.2.5)."""
+    grace: float = 30.0
+    """Content may be slow for this long before the minimum rate counts."""
+    minimum_rate: int = 256
+    """Octets of content per second, over the time that we waited for them."""
+    write: float = 60.0
+    """For the peer to read its replies."""
+    handshake: float = 30.0
+    proxy_header: float = 5.0
+    goodbye: float = 30.0
+    """For transactions under way when the node stops."""
+    retry: float = 30.0
+    """After the primary said 4xx to a message, before the queue tries it again."""
+
+
+class InboundSettings(msgspec.Struct, frozen=True):
+    """For all listeners of a worker."""
+
+    hostname: str
+    domains: tuple[str, ...]
+    """Mail for these, and for no other, is taken."""
+    limits: Limits = Limits()
+    deadlines: Deadlines = Deadlines()
+    content: ContentRules = ContentRules()
+
+
+class ListenerSettings(msgspec.Struct, frozen=True):
+    """One port."""
+
+    name: ListenerName
+    host: str
+    port: int
+    implicit_tls: bool = False
+    proxy_from: tuple[Network, ...] = ()
+    """Peers in these networks must begin with a PROXY header; nobody else may. Empty = plain connections."""
+    reuse_port: bool = False
+    """Several workers share the port."""
+    backlog: int = 512
+
+    @property
+    def login(self) -> bool:
+        """Whether mail is taken only after AUTH."""
+        return self.name != "mx"

@@ -1,0 +1,331 @@
+"""The commands of SMTP and submission (RFC 5321 4.1.1, RFC 6409 and the extensions that EHLO names).
+
+Each `smtp_*` method gets the argument of one command and says one reply. Order of commands is checked here, their
+grammar in `proto.smtp.command`, who may send to whom in `mailing`.
+"""
+# ruff: noqa: N802  # the names are aiosmtpd's, whose commands these replace
+
+from __future__ import annotations
+
+from relay.core.reply import Reply
+from relay.inbound import login, replies
+from relay.inbound.body import Body
+from relay.inbound.connection import Close, Connection, Refusal, table
+from relay.inbound.mailing import Finished, Mailing
+from relay.inbound.ports import Draft, Login
+from relay.obs.metrics import RecipientOutcome, SmtpFault, Transaction
+from relay.proto.smtp.command import (
+    LONGEST_AUTH_LINE,
+    parse_bdat,
+    parse_greeting,
+    parse_mail,
+    parse_rcpt,
+)
+from relay.proto.smtp.content import ContentFault
+from relay.proto.smtp.parameters import CommandFault
+
+_CONTENT_FAULTS: dict[ContentFault, SmtpFault] = {
+    ContentFault.BARE_CR: "bare_newline",
+    ContentFault.BARE_LF: "bare_newline",
+    ContentFault.NUL: "syntax",
+    ContentFault.LONG_LINE: "long_line",
+}
+
+
+class Verbs(Connection):
+    """What the lines mean."""
+
+    # --- greeting ---
+
+    async def smtp_HELO(self, argument: str) -> None:
+        """RFC 5321 4.1.1.1."""
+        await self._greet(argument, extended=False)
+        self.say(Reply(250, (self.hostname,)))
+
+    async def smtp_EHLO(self, argument: str) -> None:
+        """RFC 5321 4.1.1.1: what we can do."""
+        await self._greet(argument, extended=True)
+        self.say(Reply(250, (self.hostname, *self._keywords())))
+
+    async def smtp_STARTTLS(self, argument: str) -> None:
+        """RFC 3207."""
+        self._no_argument(argument)
+        if self.session.tls is not None:
+            raise CommandFault(replies.TLS_ALREADY)
+        if self.tls_context is None:
+            raise CommandFault(replies.NOT_IMPLEMENTED)
+        await self.reset()
+        await self.upgrade()
+
+    async def smtp_AUTH(self, argument: str) -> None:
+        """RFC 4954, on submission listeners only."""
+        session = self.session
+        if not self.listener.login:
+            raise CommandFault(replies.NOT_IMPLEMENTED)
+        self._greeted()
+        if not session.extended_smtp:
+            raise CommandFault(replies.NOT_IMPLEMENTED)
+        if session.login is not None:
+            raise CommandFault(replies.LOGIN_ALREADY)
+        if session.mailing is not None:
+            raise CommandFault(replies.NOT_NOW_LOGIN)
+        if session.tls is None:
+            raise CommandFault(replies.TLS_FOR_LOGIN)
+        mechanism, _, initial = argument.partition(" ")
+        if mechanism.upper() not in login.MECHANISMS:
+            raise CommandFault(replies.UNKNOWN_MECHANISM)
+        claimed = await login.credentials(mechanism.upper(), initial.strip(" "), self._challenge)
+        if claimed.authzid not in ("", claimed.login):
+            result = Login.REFUSED  # nobody acts for somebody else here
+        else:
+            await self.flush()
+            result = await self.services.logins.login(claimed.login, claimed.password, client=session.client.address)
+        if result is Login.OK:
+            session.login = claimed.login
+            self.say(Reply(235, ("2.7.0 Authentication successful",)))
+        elif result is Login.UNAVAILABLE:
+            self.say(replies.LOGIN_LATER)
+        else:
+            session.failed_logins += 1
+            if session.failed_logins >= self.services.settings.limits.logins:
+                raise Close(replies.TOO_MANY_LOGINS)
+            self.say(replies.BAD_LOGIN)
+
+    # --- mail transaction ---
+
+    async def smtp_MAIL(self, argument: str) -> None:
+        """RFC 5321 4.1.1.2: a transaction begins."""
+        session, limits = self.session, self.services.settings.limits
+        self._greeted()
+        if self.listener.login and session.login is None:
+            raise CommandFault(replies.LOGIN_NEEDED)  # RFC 6409 4.3
+        if session.mailing is not None:
+            raise CommandFault(replies.NESTED_MAIL)
+        command = parse_mail(argument, self._parameters())
+        if session.messages >= limits.transactions:
+            raise Close(replies.TOO_MANY_MESSAGES)
+        if command.size is not None and command.size > limits.message_size:
+            self.say(replies.TOO_BIG)  # RFC 1870 6.1
+            self._transaction("refused")
+            return
+        if not self.services.pressure.admits(command.size):
+            self.say(replies.NO_ROOM)
+            self._transaction("deferred")
+            return
+        mailing = Mailing(self.services, command, session.origin(smtputf8=command.smtputf8))
+        await self.flush_if_waiting()
+        answer = await mailing.begin()
+        if answer.positive:
+            session.mailing = mailing
+            session.messages += 1
+        else:
+            self._transaction("refused" if answer.permanent else "deferred")
+        self.say(answer)
+
+    async def smtp_RCPT(self, argument: str) -> None:
+        """RFC 5321 4.1.1.3: one more recipient."""
+        session = self.session
+        self._greeted()
+        mailing = session.mailing
+        if mailing is None:
+            raise CommandFault(replies.MAIL_FIRST)
+        if session.body is not None:
+            raise CommandFault(replies.IN_CHUNKS)
+        recipient = parse_rcpt(argument, self._parameters(), smtputf8=mailing.command.smtputf8)
+        await self.flush_if_waiting()
+        answer = await mailing.rcpt(recipient)
+        outcome: RecipientOutcome = "accepted" if answer.positive else "refused" if answer.permanent else "deferred"
+        self.services.metrics.recipients[outcome].inc()
+        self.say(answer)
+        if answer.permanent:
+            session.refused += 1
+            if session.refused >= self.services.settings.limits.refused_recipients:
+                self.fault("errors")
+                raise Close(replies.TOO_MANY_ERRORS)
+
+    async def smtp_DATA(self, argument: str) -> None:
+        """RFC 5321 4.1.1.4."""
+        session = self.session
+        self._no_argument(argument)
+        self._greeted()
+        if session.body is not None or session.chunks_failed:
+            raise CommandFault(replies.IN_CHUNKS)  # RFC 3030 2
+        mailing = self._mailing_with_recipients()
+        if not self.services.pressure.admits(mailing.command.size):
+            await self.reset()
+            self.say(replies.NO_ROOM)
+            self._transaction("deferred")
+            return
+        draft = self.services.intake.begin()
+        body = session.body = self._body(draft)
+        self.say(replies.GO_ON)
+        await self.flush()
+        await body.data()
+        await self._complete(mailing, body, draft)
+
+    async def smtp_BDAT(self, argument: str) -> None:
+        """RFC 3030 2: a chunk follows the line, whatever we think of it."""
+        session = self.session
+        try:
+            chunk = parse_bdat(argument)
+        except CommandFault as problem:
+            raise Close(problem.reply) from None  # where the next command begins cannot be known
+        mailing = session.mailing
+        fitting = mailing is not None and bool(mailing.taken) and not session.chunks_failed
+        if fitting and session.body is None:
+            session.body = self._body(self.services.intake.begin())
+        body = session.body or self._body(None)
+        await self.flush()
+        await body.chunk(chunk.size)
+        if session.chunks_failed:
+            raise CommandFault(replies.CHUNKS_FAILED)
+        mailing = self._mailing_with_recipients()
+        refusal = body.refusal() if chunk.last else body.refusal_so_far()
+        if refusal is not None:
+            self._refuse(refusal, body)
+            await body.discard()
+            session.body = None
+            session.chunks_failed = True
+        elif chunk.last and body.draft is not None:
+            await self._complete(mailing, body, body.draft)
+        else:
+            self.say(Reply(250, (f"2.0.0 {chunk.size} octets received",)))
+
+    async def smtp_RSET(self, argument: str) -> None:
+        """RFC 5321 4.1.1.5."""
+        self._no_argument(argument)
+        if self.session.mailing is not None:
+            self._transaction("aborted")
+        await self.reset()
+        self.say(replies.OK)
+
+    # --- the rest ---
+
+    async def smtp_NOOP(self, argument: str) -> None:
+        """RFC 5321 4.1.1.9: the argument has no meaning."""
+        del argument
+        self.say(replies.OK)
+
+    async def smtp_VRFY(self, argument: str) -> None:
+        """RFC 5321 7.3: addresses are not confirmed to strangers."""
+        del argument
+        self.say(replies.CANNOT_VRFY)
+
+    async def smtp_EXPN(self, argument: str) -> None:
+        """RFC 5321 7.3."""
+        del argument
+        self.say(replies.NOT_IMPLEMENTED)
+
+    async def smtp_HELP(self, argument: str) -> None:
+        """RFC 5321 4.1.1.8."""
+        del argument
+        self.say(replies.HELP)
+
+    async def smtp_QUIT(self, argument: str) -> None:
+        """RFC 5321 4.1.1.10."""
+        self._no_argument(argument)
+        raise Close(replies.BYE)
+
+    # --- helpers ---
+
+    async def flush_if_waiting(self) -> None:
+        """Before work that may take long: answers that are ready do not wait for it, unless more was pipelined."""
+        if not self.inlet.has_line:
+            await self.flush()
+
+    async def _greet(self, argument: str, *, extended: bool) -> None:
+        name = parse_greeting(argument)
+        await self.reset()
+        session = self.session
+        session.helo = session.host_name = name
+        session.extended_smtp = extended
+
+    def _keywords(self) -> list[str]:
+        limits = self.services.settings.limits
+        words = [
+            f"SIZE {limits.message_size}",
+            "PIPELINING",
+            "8BITMIME",
+            "SMTPUTF8",
+            "ENHANCEDSTATUSCODES",
+            "CHUNKING",
+            "DSN",
+            f"LIMITS RCPTMAX={limits.recipients} MAILMAX={limits.transactions}",  # RFC 9422 4
+        ]
+        if self.tls_context is not None and self.session.tls is None:
+            words.append("STARTTLS")
+        if self.listener.login and self.session.tls is not None:
+            words.append("AUTH " + " ".join(login.MECHANISMS))
+        return words
+
+    def _parameters(self) -> frozenset[str]:
+        """Extensions whose parameters are allowed; none after HELO."""
+        if not self.session.extended_smtp:
+            return frozenset()
+        words = {"SIZE", "8BITMIME", "SMTPUTF8", "DSN"}
+        return frozenset(words | {"AUTH"} if self.session.login is not None else words)
+
+    def _body(self, draft: Draft | None) -> Body:
+        return Body(self.inlet, draft, self.services.settings, self.services.clock.monotonic)
+
+    def _greeted(self) -> None:
+        if not self.session.helo:
+            raise CommandFault(replies.HELLO_FIRST)  # RFC 5321 4.1.4
+
+    def _mailing_with_recipients(self) -> Mailing:
+        mailing = self.session.mailing
+        if mailing is None:
+            raise CommandFault(replies.MAIL_FIRST)
+        if not mailing.taken:
+            raise Refusal(replies.NO_RECIPIENTS)
+        return mailing
+
+    @staticmethod
+    def _no_argument(argument: str) -> None:
+        if argument:
+            raise CommandFault(replies.NO_ARGUMENT)
+
+    async def _challenge(self, challenge: Reply) -> str:
+        self.say(challenge)
+        line = await self.line(LONGEST_AUTH_LINE)
+        return line.strip(b"\r\n").decode("ascii", "replace")
+
+    async def _complete(self, mailing: Mailing, body: Body, draft: Draft) -> None:
+        """The content is here: refuse it, or make it ours and answer."""
+        session, metrics = self.session, self.services.metrics
+        refusal = body.refusal()
+        if refusal is not None:
+            self._refuse(refusal, body)
+            await self.reset()
+            return
+        start = self.services.clock.monotonic()
+        session.mailing = session.body = None
+        finished = await self.services.finishing.run(mailing.finish(draft, body.held))
+        metrics.accept_seconds.observe(self.services.clock.monotonic() - start)
+        self.say(finished.reply)
+        if finished.accepted is not None:
+            session.unconfirmed = finished.accepted.item
+            metrics.message_bytes.observe(body.size)
+        self._transaction(_outcome(finished))
+
+    def _refuse(self, refusal: Reply, body: Body) -> None:
+        if body.fault is not None:
+            self.fault(_CONTENT_FAULTS[body.fault])
+        elif body.too_big:
+            self.fault("size")
+        self._transaction("refused" if refusal.permanent else "deferred")
+        self.say(refusal)
+
+    def _transaction(self, result: Transaction) -> None:
+        self.services.metrics.transactions[self.listener.name, result].inc()
+
+
+def _outcome(finished: Finished) -> Transaction:
+    if finished.accepted is None:
+        return "refused" if finished.reply.permanent else "deferred"
+    if finished.accepted.duplicate:
+        return "duplicate"
+    return "delivered" if finished.delivered else "spooled"
+
+
+Verbs._table = table(Verbs)
