@@ -19,11 +19,6 @@ from tests.primary.fake import KEYWORDS, FakeSmtp, Session
 from tests.primary.test_transaction import ENVELOPE, ORIGIN, at, deliver, pool_for
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("ca"))
-
-
 def secure_pool(server: FakeSmtp, tls: TlsMode, ca: Path | None, **more: Credentials) -> SmtpPool:
     endpoint = Endpoint("127.0.0.1", server.port, tls, ca_file=str(ca) if ca else None)
     settings = SmtpSettings(endpoint, helo="relay.example.org", deadlines=Deadlines(open=2.0, command=1.0))
