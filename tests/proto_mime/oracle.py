@@ -56,7 +56,7 @@ class Oracle:
         self._tag += 1
         tag = b"t%d " % self._tag
         self._socket.sendall(tag + text + b"\r\n")
-        answers = []
+        answers: list[bytes] = []
         while True:
             line = self._line()
             if line.startswith(tag):

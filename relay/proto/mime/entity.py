@@ -156,9 +156,9 @@ def _type_and_subtype(cursor: Cursor) -> bytes:
     if cursor.skip_cfws() is not Next.MORE:
         return b""
     behind = cursor.token(words)
-    if behind is Next.END:
+    if behind is not Next.MORE:
         return words[0]
-    if behind is Next.BROKEN or not words[0] or cursor.peek() != 0x2F:
+    if not words[0] or cursor.peek() != 0x2F:
         return b""
     cursor.pos += 1
     if cursor.skip_cfws() is not Next.MORE:

@@ -242,11 +242,7 @@ class _Addresses:
 
     def _local_part(self, draft: _Draft, words: list[bytes]) -> Next:
         """A quoted string, or atoms with dots wherever people put them; what was read before it broke is in `words`."""
-        c = self.c
-        if c.peek() == 0x22:
-            behind = c.quoted_string(words)
-        else:
-            behind = self._dotted(words)
+        behind = self.c.quoted_string(words) if self.c.peek() == 0x22 else self._dotted(words)
         if behind is not Next.BROKEN:
             draft.mailbox = b"".join(words)
         return behind

@@ -112,9 +112,8 @@ class Cursor:
         if match is None:
             return Next.BROKEN
         while True:
-            if match is not None:
-                into.append(match[0])
-                self.pos = match.end()
+            into.append(match[0])
+            self.pos = match.end()
             behind = self.skip_cfws()
             if behind is not Next.MORE:
                 return behind
@@ -122,10 +121,11 @@ class Cursor:
                 return Next.MORE
             into.append(b".")
             self.pos += 1
-            behind = self.skip_cfws()
-            if behind is not Next.MORE:
-                return behind
+            if self.skip_cfws() is not Next.MORE:
+                return Next.BROKEN
             match = _ATOM.match(self.data, self.pos)
+            if match is None:
+                return Next.BROKEN
 
     def quoted_string(self, into: list[bytes]) -> Next:
         """`"..."` without its quotes, escapes and line ends (RFC 5322 3.2.4); BROKEN without the closing quote."""
