@@ -1,0 +1,110 @@
+"""Statements on items that more than one call needs; all run inside a job."""
+
+from __future__ import annotations
+
+import apsw
+
+from relay.core.ids import ItemId
+from relay.core.item import ItemState
+from relay.store.api import IllegalTransition
+from relay.store.records import Lease, NewAccount
+from relay.store.rules import SHOWN_IN, lease_lost
+from relay.store.sqlite.writer import Tx
+
+_MOST_REMEMBERED = 50_000
+
+
+def held(tx: Tx, lease: Lease) -> tuple[int, str, float]:
+    """Short name, state and end of the lease in force; LeaseLost for an old token (contract 4)."""
+    row: tuple[int, str, float] | None = tx.execute(
+        "SELECT n, state, lease_until FROM item WHERE id = ? AND lease_token = ? AND lease_owner = ?",
+        (lease.item, lease.token, lease.owner),
+    ).get
+    if row is None:
+        raise lease_lost(lease)
+    return row
+
+
+def step(tx: Tx, n: int, to: ItemState, now: float) -> None:
+    """Contract 5, 6 and 9: the trigger checks and writes the ledger; then the message is shown where that is due."""
+    try:
+        tx.execute("UPDATE item SET state = ?, changed_at = ? WHERE n = ?", (str(to), now, n))
+    except apsw.ConstraintError as error:
+        if "illegal transition" not in str(error):
+            raise
+        raise IllegalTransition(f"the table allows no step to {to}") from None
+    if to in SHOWN_IN and not tx.execute("SELECT shown FROM item WHERE n = ?", (n,)).get:
+        boxes: list[int] = [
+            row[0]
+            for row in tx.rows(
+                "SELECT inbox FROM recipient WHERE item = ? AND inbox IS NOT NULL GROUP BY inbox ORDER BY min(idx)",
+                (n,),
+            )
+        ]
+        show(tx, n, boxes)
+        tx.execute("UPDATE item SET shown = 1 WHERE n = ?", (n,))
+
+
+def show(tx: Tx, n: int, boxes: list[int]) -> None:
+    """Put the message into mailboxes, each under its next UID; a trigger moves UIDNEXT, figures and feed."""
+    for box in boxes:
+        tx.execute(
+            "INSERT INTO message (mailbox, uid, item, id, internal_date, size, changed) "
+            "SELECT m.id, m.uidnext, i.n, i.id, i.received_at, i.size, (SELECT coalesce(max(seq), 0) + 1 FROM change) "
+            "FROM mailbox m, item i WHERE m.id = ? AND i.n = ?",
+            (box, n),
+        )
+
+
+def unshow(tx: Tx, n: int, now: float) -> None:
+    """Take the message out of every mailbox, announced as expunged."""
+    tx.execute(
+        "INSERT INTO change (at, kind, item, mailbox, uid) "
+        "SELECT ?, 'expunged', item, mailbox, uid FROM message WHERE item = ? ORDER BY mailbox, uid",
+        (now, n),
+    )
+    tx.execute("DELETE FROM message WHERE item = ?", (n,))
+
+
+def inbox(tx: Tx, account: NewAccount, now: float) -> int:
+    """Id of the account's INBOX, created with the account where missing."""
+    known = tx.inboxes.get(account.mac)
+    if known is not None:
+        return known
+    found: int | None = tx.execute("SELECT inbox FROM account WHERE mac = ?", (account.mac,)).get
+    if found is None:
+        found = _new_account(tx, account, now)
+    if len(tx.inboxes) >= _MOST_REMEMBERED:
+        tx.inboxes.clear()
+    tx.inboxes[account.mac] = found
+    return found
+
+
+def _new_account(tx: Tx, account: NewAccount, now: float) -> int:
+    # RFC 9051 2.3.1.1: a UIDVALIDITY from the clock grows over deletions; below 2^31 for clients that keep it signed.
+    box: int = tx.execute(
+        "INSERT INTO mailbox (account, name_mac, name, uidvalidity) "
+        "VALUES ((SELECT coalesce(max(id), 0) + 1 FROM account), ?, ?, ?) RETURNING id",
+        (account.inbox_mac, account.inbox_name, min(max(1, int(now)), 0x7FFF_FFFF)),
+    ).get
+    tx.execute(
+        "INSERT INTO account (id, mac, address, inbox) SELECT account, ?, ?, id FROM mailbox WHERE id = ?",
+        (account.mac, account.address, box),
+    )
+    tx.execute("INSERT INTO change (at, kind, mailbox) VALUES (?, 'mailbox', ?)", (now, box))
+    return box
+
+
+def end_lease(tx: Tx, n: int) -> None:
+    """The token stays, so that the next grant is above it."""
+    tx.execute("UPDATE item SET lease_owner = NULL, lease_until = 0 WHERE n = ?", (n,))
+
+
+def known(tx: Tx, item: ItemId) -> tuple[int, str, str | None, float]:
+    """Short name, state, lease owner and end; KeyError."""
+    row: tuple[int, str, str | None, float] | None = tx.execute(
+        "SELECT n, state, lease_owner, lease_until FROM item WHERE id = ?", (item,)
+    ).get
+    if row is None:
+        raise KeyError(item)
+    return row
