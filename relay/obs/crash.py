@@ -22,6 +22,12 @@ POINTS: Mapping[str, str] = MappingProxyType(
     {
         "spool.accept.before_store": "the whole message was received; nothing of it is promised",
         "spool.accept.after_store": "the message is durable; its sender has not been told",
+        "store.accept.before_commit": "accepts are written in an open transaction; a crash undoes them",
+        "store.accept.after_commit": "accepts are on disk; their callers have not been answered",
+        "store.intend.before_commit": "intents are written in an open transaction; a crash undoes them",
+        "store.intend.after_commit": "intents are on disk; no byte of their messages has been sent",
+        "store.settle.before_commit": "replies came and are written in an open transaction; a crash forgets them",
+        "store.settle.after_commit": "outcomes are on disk; their callers have not been answered",
     }
 )
 """Name -> what has and has not happened at that moment."""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import apsw
 
 from relay.core.ids import ItemId
+from relay.store.sqlite.moments import Moment
 from relay.store.sqlite.readers import Readers
 from relay.store.sqlite.settings import SqliteSettings
 from relay.store.sqlite.writer import Job, Tx, Writer
@@ -25,11 +26,11 @@ class Part:
         self._settings = settings
 
     async def _write(
-        self, run: Callable[[Tx], T], *, durable: bool = True, size: int = 0, points: tuple[str, str] | None = None
+        self, run: Callable[[Tx], T], *, durable: bool = True, size: int = 0, moment: Moment | None = None
     ) -> T:
         """Run a job in the next group commit. Cancelling the wait does not undo it (contract 3)."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._writer.submit(Job(run, future, durable=durable, size=size, points=points))
+        self._writer.submit(Job(run, future, durable=durable, size=size, moment=moment))
         return await future
 
     def _write_lazily(self, run: Callable[[Tx], Any]) -> None:

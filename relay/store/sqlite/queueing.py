@@ -15,12 +15,9 @@ from relay.store.api import StoreUnavailable
 from relay.store.records import Accepted, ItemRow, Lease, NewItem, Outcome, Route, Sealed
 from relay.store.rules import FINISHED, OPEN_RECIPIENT, check_birth, check_target, lease_lost
 from relay.store.sqlite import bodies, items, rows
+from relay.store.sqlite.moments import Moment
 from relay.store.sqlite.part import Part, marks
 from relay.store.sqlite.writer import Tx
-
-_ACCEPT = ("store.accept.before_commit", "store.accept.after_commit")
-_INTEND = ("store.intend.before_commit", "store.intend.after_commit")
-_SETTLE = ("store.settle.before_commit", "store.settle.after_commit")
 
 _OPEN = tuple(sorted(map(str, OPEN_RECIPIENT)))
 
@@ -111,7 +108,7 @@ class Queue(Part):
         """See the contract. ValueError for an item that contradicts itself."""
         check_birth(new)
         size = sum(map(len, new.chunks))
-        return await self._write(_Accept(new, now, self._settings.dedup_window), size=size, points=_ACCEPT)
+        return await self._write(_Accept(new, now, self._settings.dedup_window), size=size, moment=Moment.ACCEPT)
 
     async def confirm(self, items: Sequence[ItemId]) -> None:
         """See the contract."""
@@ -182,7 +179,7 @@ class Queue(Part):
                     raise lease_lost(lease)
                 items.step(tx, n, ItemState.INTENT, now)
 
-        await self._write(run, points=_INTEND)
+        await self._write(run, moment=Moment.INTEND)
 
     async def renew(self, leases: Sequence[Lease], *, until: float) -> list[Lease]:
         """See the contract."""
@@ -231,7 +228,7 @@ class Queue(Part):
                     (str(result.state), result.detail, n, result.index),
                 )
 
-        await self._write(run, points=_SETTLE)
+        await self._write(run, moment=Moment.SETTLE)
 
     async def rescue(self, *, now: float, dead_owners: Sequence[str] = ()) -> list[ItemId]:
         """See the contract."""

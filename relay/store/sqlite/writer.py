@@ -27,10 +27,10 @@ from typing import Any, Generic, TypeVar
 import apsw
 
 from relay.core.errors import RelayError
-from relay.obs import crash
 from relay.store.api import StoreUnavailable
 from relay.store.sqlite.database import connect, prepare, unavailable
 from relay.store.sqlite.lockfile import LockFile
+from relay.store.sqlite.moments import Moment, after_commit, before_commit
 from relay.store.sqlite.settings import SqliteSettings
 
 T = TypeVar("T")
@@ -70,9 +70,9 @@ class Tx:
 
 
 class Job(Generic[T]):
-    """One write. `points` are the crash points around its commit."""
+    """One write; `moment` names the crash points around its commit."""
 
-    __slots__ = ("durable", "future", "points", "run", "size")
+    __slots__ = ("durable", "future", "moment", "run", "size")
 
     def __init__(
         self,
@@ -81,13 +81,13 @@ class Job(Generic[T]):
         *,
         durable: bool,
         size: int = 0,
-        points: tuple[str, str] | None = None,
+        moment: Moment | None = None,
     ) -> None:
         self.run = run
         self.future = future
         self.durable = durable
         self.size = size
-        self.points = points
+        self.moment = moment
 
 
 class Writer:
@@ -212,13 +212,13 @@ class Writer:
 
     def _commit(self, group: list[Job[Any]]) -> tuple[list[tuple[Any, BaseException | None]], int]:
         durable = any(job.durable for job in group)
-        points = sorted({job.points for job in group if job.points is not None})
+        moments = frozenset(job.moment for job in group if job.moment is not None)
         self._lock.acquire()
         try:
             if durable is not self._synchronous:
                 self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 self._synchronous = durable
-            outcomes = self._transaction(group, points)
+            outcomes = self._transaction(group, moments)
             last: int = self._connection.execute("SELECT coalesce(max(seq), 0) FROM change").get
         except BaseException as error:
             self._tx.forget()
@@ -229,13 +229,10 @@ class Writer:
             raise
         finally:
             self._lock.release()
-        for _, after in points:
-            crash.point(after)
+        after_commit(moments)
         return outcomes, last
 
-    def _transaction(
-        self, group: list[Job[Any]], points: list[tuple[str, str]]
-    ) -> list[tuple[Any, BaseException | None]]:
+    def _transaction(self, group: list[Job[Any]], moments: frozenset[Moment]) -> list[tuple[Any, BaseException | None]]:
         tx, execute = self._tx, self._connection.execute
         outcomes: list[tuple[Any, BaseException | None]] = []
         tx.next_n = 0
@@ -253,8 +250,7 @@ class Writer:
             else:
                 outcomes.append((value, None))
             execute("RELEASE job")
-        for before, _ in points:
-            crash.point(before)
+        before_commit(moments)
         execute("COMMIT")
         return outcomes
 
