@@ -117,6 +117,7 @@ class Connection(SMTP):
         else:
             self.inlet.attach(self.transport)
         self._handler = self.loop.create_task(self._handle_client())
+        self._handler.add_done_callback(lambda _: self._closed_cb(self))
 
     def data_received(self, data: bytes) -> None:
         """Octets of the peer."""
@@ -137,7 +138,8 @@ class Connection(SMTP):
             self._entered = False
             self.services.gate.leave(self.session.client.address)
             self.services.metrics.open[self.listener.name].dec()
-        self._closed_cb(self)
+        if self._handler is None:
+            self._closed_cb(self)
 
     def pause_writing(self) -> None:
         """The peer does not read its replies."""

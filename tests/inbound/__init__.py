@@ -1,0 +1,1 @@
+"""Inbound over real sockets: transcripts, limits, cut-through at every step, the open-relay matrix, hostile input."""

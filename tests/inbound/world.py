@@ -1,0 +1,332 @@
+"""A listener with everything it needs, where each collaborator can be told to misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import ssl
+from collections.abc import AsyncIterator, Sequence
+
+from prometheus_client import CollectorRegistry
+
+from relay.core.clock import SystemClock
+from relay.core.envelope import Envelope, Origin
+from relay.core.errors import LeaseLost, NotNow
+from relay.core.ids import ItemId, item_id
+from relay.core.item import ItemState, legal
+from relay.core.mode import Hysteresis, Mode, ModeState, Service, Signal, step
+from relay.core.reply import Reply
+from relay.inbound.budget import ByteBudget
+from relay.inbound.gate import Gate
+from relay.inbound.listener import Listener
+from relay.inbound.policy import LocalDomainsOnly
+from relay.inbound.ports import Login, Services, Verdict
+from relay.inbound.settings import Deadlines, InboundSettings, Limits, ListenerName, ListenerSettings, Network
+from relay.obs.metrics import Metrics
+from relay.primary.settings import Deadlines as PrimaryDeadlines
+from relay.primary.settings import Endpoint, PoolSettings, SmtpSettings, TlsMode
+from relay.primary.smtp import SmtpPool
+from relay.spool.queue import Result
+from relay.store.records import Accepted, Lease
+from tests.peers.smtpclient import SmtpClient
+
+TRACE = b"Received: from client by relay\r\n"
+
+
+@dataclasses.dataclass
+class Stored:
+    """One committed item."""
+
+    envelope: Envelope
+    origin: Origin
+    content: bytes
+    state: ItemState
+    results: tuple[Result, ...] = ()
+    note: Reply | None = None
+    confirmed: bool = False
+
+
+class FakeSpool:
+    """Intake and queue in memory; keeps the transition table."""
+
+    def __init__(self) -> None:
+        self.items: dict[ItemId, Stored] = {}
+        self.drafts = 0
+        self.discarded = 0
+        self.fail_write = False
+        self.fail_commit = False
+        self.fail_settle: type[Exception] | None = None
+        self.commit_gate = asyncio.Event()
+        self.commit_gate.set()
+        self.committing = asyncio.Event()
+        self.changed = asyncio.Event()
+        self.admit = True
+        self.largest_block = 0
+        self.renewed = 0
+
+    @property
+    def only(self) -> Stored:
+        """The one item there must be."""
+        (stored,) = self.items.values()
+        return stored
+
+    def begin(self) -> FakeDraft:
+        """As `Intake.begin`."""
+        self.drafts += 1
+        return FakeDraft(self, item_id(1_800_000_000_000, self.drafts.to_bytes(10, "big")))
+
+    def confirm(self, item: ItemId) -> None:
+        """As `Intake.confirm`."""
+        self.items[item].confirmed = True
+
+    def admits(self, size: int | None) -> bool:
+        """As `Pressure.admits`."""
+        del size
+        return self.admit
+
+    async def renew(self, leases: Sequence[Lease], *, seconds: float) -> list[Lease]:
+        """As `Queue.renew`."""
+        del seconds
+        self.renewed += len(leases)
+        return list(leases)
+
+    async def settle(
+        self,
+        lease: Lease,
+        state: ItemState,
+        results: Sequence[Result] = (),
+        *,
+        note: Reply | None = None,
+        next_attempt_at: float = 0.0,
+        counts_as_attempt: bool = True,
+    ) -> None:
+        """As `Queue.settle`."""
+        del next_attempt_at, counts_as_attempt
+        if self.fail_settle is not None:
+            raise self.fail_settle("told to fail")
+        stored = self.items[lease.item]
+        assert legal(stored.state, state)
+        stored.state, stored.results, stored.note = state, tuple(results), note
+        self._notify()
+
+    async def read(self, item: ItemId) -> AsyncIterator[bytes]:
+        """As `StoredMessage.stream`."""
+        content = self.items[item].content
+        for start in range(0, len(content), 131_072):
+            yield content[start : start + 131_072]
+
+    async def until(self, count: int, seconds: float = 10.0) -> None:
+        """Wait until that many items were committed."""
+        async with asyncio.timeout(seconds):
+            while len(self.items) < count:
+                self.changed.clear()
+                await self.changed.wait()
+
+    async def until_state(self, state: ItemState, seconds: float = 10.0) -> None:
+        """Wait until the only item is in a state."""
+        async with asyncio.timeout(seconds):
+            while not self.items or self.only.state is not state:
+                self.changed.clear()
+                await self.changed.wait()
+
+    def _notify(self) -> None:
+        self.changed.set()
+
+
+class FakeDraft:
+    """As `spool.intake.Draft`."""
+
+    def __init__(self, spool: FakeSpool, item: ItemId) -> None:
+        self.item = item
+        self._spool = spool
+        self._content = bytearray()
+        self._done = False
+
+    async def write(self, block: bytes) -> None:
+        """Append."""
+        if self._spool.fail_write:
+            raise NotNow("told to fail")
+        self._spool.largest_block = max(self._spool.largest_block, len(block))
+        self._content += block
+
+    async def commit(self, envelope: Envelope, origin: Origin, *, intent: bool) -> Accepted:
+        """Keep it."""
+        assert not self._done
+        self._done = True
+        self._spool.committing.set()
+        await self._spool.commit_gate.wait()
+        if self._spool.fail_commit:
+            raise NotNow("told to fail")
+        content = bytes(self._content)
+        for item, stored in self._spool.items.items():
+            if stored.content == content and stored.envelope == envelope and not stored.confirmed:
+                return Accepted(item, duplicate=True)
+        state = ItemState.INTENT if intent else ItemState.PENDING
+        self._spool.items[self.item] = Stored(envelope, origin, content, state)
+        self._spool._notify()
+        return Accepted(self.item, duplicate=False, lease=Lease(self.item, "test", 1, 0.0) if intent else None)
+
+    async def discard(self) -> None:
+        """Drop it."""
+        if not self._done:
+            self._done = True
+            self._spool.discarded += 1
+
+
+class FakeDirectory:
+    """Verdicts by address; what was learned."""
+
+    def __init__(self) -> None:
+        self.verdicts: dict[str, Verdict] = {}
+        self.default = Verdict.ACCEPT
+        self.learned: list[tuple[str, int]] = []
+        self.fail = False
+
+    async def verdict(self, address: str) -> Verdict:
+        """As told."""
+        if self.fail:
+            raise NotNow("told to fail")
+        return self.verdicts.get(address, self.default)
+
+    async def learn(self, address: str, answer: Reply) -> None:
+        """Note it."""
+        self.learned.append((address, answer.code))
+
+
+class FakeLogins:
+    """bob with the password `secret`; everybody else is refused."""
+
+    def __init__(self) -> None:
+        self.available = True
+        self.tried: list[tuple[str, str]] = []
+
+    async def login(self, login: str, password: str, *, client: str) -> Login:
+        """As told."""
+        del client
+        self.tried.append((login, password))
+        if not self.available:
+            return Login.UNAVAILABLE
+        return Login.OK if (login, password) == ("bob", "secret") else Login.REFUSED
+
+
+class Board:
+    """The real transition table over evidence, without probes."""
+
+    def __init__(self, mode: Mode) -> None:
+        self.state = ModeState(mode)
+        self.signals: list[Signal] = []
+        self.reasons: list[str] = []
+
+    def mode(self, service: Service) -> Mode:
+        """SMTP's."""
+        assert service is Service.SMTP
+        return self.state.mode
+
+    def evidence(self, service: Service, signal: Signal, reason: str) -> None:
+        """Step."""
+        assert service is Service.SMTP
+        self.signals.append(signal)
+        self.reasons.append(reason)
+        self.state = step(self.state, signal, rules=Hysteresis(), drains=True, now=0.0, reason=reason)
+
+
+QUICK = PrimaryDeadlines(open=0.5, command=0.5, block=0.5, final=0.5)
+
+
+class World:
+    """Use as an async context manager; `port` is where it listens."""
+
+    def __init__(
+        self,
+        *,
+        primary: int | None = None,
+        mode: Mode | None = None,
+        listener: ListenerName = "mx",
+        limits: Limits | None = None,
+        deadlines: Deadlines | None = None,
+        context: ssl.SSLContext | None = None,
+        implicit_tls: bool = False,
+        proxy_from: tuple[Network, ...] = (),
+        primary_deadlines: PrimaryDeadlines = QUICK,
+        host: str = "127.0.0.1",
+        pool_connections: int = 20,
+    ) -> None:
+        self.spool = FakeSpool()
+        self.directory = FakeDirectory()
+        self.logins = FakeLogins()
+        self.board = Board(mode or (Mode.STANDBY if primary is None else Mode.NORMAL))
+        self.metrics = Metrics(CollectorRegistry())
+        settings = InboundSettings(
+            hostname="mx1.example.org",
+            domains=("example.org", "Bücher.example"),
+            limits=limits or Limits(),
+            deadlines=deadlines or Deadlines(),
+        )
+        clock = SystemClock()
+        self.pool = (
+            None
+            if primary is None
+            else SmtpPool(
+                SmtpSettings(
+                    Endpoint("127.0.0.1", primary, TlsMode.NONE), helo="relay.example.org", deadlines=primary_deadlines
+                ),
+                PoolSettings(connections=pool_connections, wait=0.5),
+                clock,
+            )
+        )
+        self.services = Services(
+            settings=settings,
+            intake=self.spool,
+            queue=self.spool,
+            read=self.spool.read,
+            pressure=self.spool,
+            directory=self.directory,
+            logins=self.logins,
+            policy=LocalDomainsOnly(settings.domains),
+            board=self.board,
+            pool=self.pool,
+            trace=lambda *_: TRACE,
+            clock=clock,
+            metrics=self.metrics.inbound,
+            gate=Gate(settings.limits),
+            budget=ByteBudget(settings.limits.in_flight),
+        )
+        self.listener = Listener(
+            self.services,
+            ListenerSettings(listener, host, 0, implicit_tls=implicit_tls, proxy_from=proxy_from),
+            context,
+        )
+
+    async def __aenter__(self) -> World:
+        await self.listener.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.listener.stop()
+        if self.pool is not None:
+            await self.pool.close()
+        # What was taken was given back, on every path.
+        assert self.services.budget.used == 0
+        assert self.services.gate.open == 0
+        assert self.listener.connections == 0
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self.listener.port
+
+    async def until_gone(self) -> None:
+        """Wait until every connection has ended, with all that its task had to do."""
+        if handlers := self.listener._handlers():
+            _, left = await asyncio.wait(handlers, timeout=10)
+            assert not left
+
+    async def client(self, *, hello: bool = True) -> SmtpClient:
+        """A connected client that has said EHLO."""
+        client = await SmtpClient.connect(self.port)
+        if hello:
+            await client.ehlo()
+        return client
+
+
+__all__ = ["TRACE", "Board", "FakeSpool", "LeaseLost", "World"]
