@@ -2,7 +2,7 @@
 
 1. Only the primary's own files are believed: its Maildirs, read after it has nothing queued.
 2. A letter counts as twice when the primary *accepted* it twice (two of its queue ids). One queue id delivered twice
-   is the primary's own doing after a SIGKILL between its mailbox and its queue; it is shown, not held against the relay.
+   is the primary repeating itself after a SIGKILL between mailbox and queue; it is shown, not held against the relay.
 3. What stands above a letter's first line must be trace lines and nothing else; below, every byte counts.
 """
 

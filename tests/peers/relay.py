@@ -30,6 +30,7 @@ from tests.peers.process import PeerFailed, PeerProcess
 
 Config = Mapping[str, Mapping[str, Any]]
 """Section (dotted) to its keys."""
+_OWED: Final = ("pending", "intent", "unknown", "held", "quarantined")
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 
@@ -197,6 +198,11 @@ class Relay:
         answer = json.loads(body)
         assert isinstance(answer, dict)
         return answer
+
+    def owed(self) -> dict[str, int]:
+        """Items per state that the relay still has to do something about; empty when there is none."""
+        queue = self.status()["queue"]
+        return {state: queue[state]["items"] for state in _OWED if queue[state]["items"]}
 
     def metric(self, name: str, **labels: str) -> float:
         """Sum of the samples of a metric that carry these labels; 0 when there is none."""

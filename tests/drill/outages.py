@@ -1,0 +1,138 @@
+"""Scenarios in which servers die while the mail flows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+
+from relay.obs.crash import POINTS
+from tests.drill.site import Plan, Result, Site
+from tests.peers.faultproxy import END_OF_MAIL, Fault, Script, Side
+
+_REPLY_TO_MAIL = rb"250 2\.0\.0 Ok: queued as \w+\r\n"
+
+
+async def storm(plan: Plan) -> Result:
+    """The primary goes down and up in every way, the relay is SIGKILLed at random, the senders never pause."""
+    kills = outages = 0
+    async with Site(plan) as site:
+        async with site.kept_running(), site.mail(0, plan.messages) as (_, through):
+            while not await site.pause(site.chance.uniform(0.3, 2.0), through):
+                match site.chance.choice(("outage", "outage", "kill", "both")):
+                    case "outage":
+                        outages += 1
+                        await site.primary_down(site.chance.choice(("stop", "kill", "stall")))
+                        await site.pause(site.chance.uniform(0.2, 4.0), through)
+                        await site.primary_up()
+                    case "kill":
+                        kills += 1
+                        site.relay.process.signal_group(signal.SIGKILL)
+                    case _:
+                        kills, outages = kills + 1, outages + 1
+                        await site.primary_down("kill")
+                        await site.pause(site.chance.uniform(0.2, 1.0), through)
+                        site.relay.process.signal_group(signal.SIGKILL)
+                        await site.pause(site.chance.uniform(0.2, 1.0), through)
+                        await site.primary_up()
+        return await site.result("storm", f"{outages} outages, {kills} SIGKILLs of the relay")
+
+
+async def crash_points(plan: Plan) -> Result:
+    """The relay dies at each named point in turn: at accept, at cut-through, at replay, at settling."""
+    share = max(40, plan.messages // max(1, len(POINTS)))
+    async with Site(plan) as site:
+        reached = 0
+        for index, name in enumerate(sorted(POINTS)):
+            nth = site.chance.randint(1, 5)
+            await asyncio.to_thread(site.relay.kill)
+            await asyncio.to_thread(site.relay.start, crash=f"{name}:{nth}")
+            before = site.deaths
+            first = index * share
+            async with site.kept_running():
+                async with site.mail(first, first + share // 3):
+                    pass
+                await site.primary_down("kill")
+                async with site.mail(first + share // 3, first + 2 * share // 3):
+                    pass
+                await site.primary_up()
+                async with site.mail(first + 2 * share // 3, first + share):
+                    pass
+                await site.settle()
+            reached += site.deaths > before
+            if site.deaths == before:
+                site.problem(f"{name}:{nth} was never reached")
+        return await site.result("crash points", f"{reached} of {len(POINTS)} points, a SIGKILL at each")
+
+
+async def final_dot(plan: Plan) -> Result:
+    """The primary dies before the final dot, between the dot and its reply, and after the reply; live and at replay."""
+    deaths: dict[str, int] = {}
+    async with Site(plan, proxied=True) as site:
+        dying = asyncio.Event()
+
+        def script(chance: random.Random) -> Script:
+            where, side, at, after = chance.choice(
+                (
+                    ("before the dot", Side.UP, END_OF_MAIL, False),
+                    ("between dot and reply", Side.DOWN, _REPLY_TO_MAIL, False),
+                    ("after the reply", Side.DOWN, _REPLY_TO_MAIL, True),
+                )
+            )
+
+            async def die() -> None:
+                if not dying.is_set():
+                    dying.set()
+                    deaths[where] = deaths.get(where, 0) + 1
+                    await site.primary_down("kill")
+                    site.proxy.cut()
+
+            return Script(faults=(Fault(side=side, at=at, after=after, nth=chance.randint(1, 3), action=die),))
+
+        async with site.mail(0, plan.messages) as (_, through):
+            while not through.is_set():
+                site.proxy.default = script(site.chance)
+                await _either(dying, through, 5.0)
+                # Half of the outages last long enough to be noticed, so that replay meets the next death.
+                await site.pause(site.chance.choice((0.0, 1.5)), through)
+                dying.clear()
+                await site.primary_up()
+        site.proxy.default = Script()
+        for where in ("before the dot", "between dot and reply", "after the reply"):
+            if not deaths.get(where):
+                site.problem(f"the primary never died {where}")
+        return await site.result("final dot", ", ".join(f"{count} {where}" for where, count in sorted(deaths.items())))
+
+
+async def worker_death(plan: Plan) -> Result:
+    """Two workers; one of them is SIGKILLed again and again, and the primary comes and goes."""
+    kills = 0
+    async with Site(plan, workers=2) as site:
+        async with site.kept_running(), site.mail(0, plan.messages) as (_, through):
+            down = False
+            while not await site.pause(site.chance.uniform(0.5, 1.5), through):
+                workers = site.relay.workers()
+                if workers:
+                    kills += 1
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(site.chance.choice(workers), signal.SIGKILL)
+                if site.chance.random() < 0.4:
+                    down = not down
+                    await (site.primary_down("kill") if down else site.primary_up())
+        if site.deaths:
+            site.problem("the death of a worker ended the relay")
+        if not kills:
+            site.problem("no worker was killed")
+        return await site.result("worker death", f"{kills} SIGKILLs of one of 2 workers")
+
+
+async def _either(one: asyncio.Event, other: asyncio.Event, seconds: float) -> None:
+    waits = [asyncio.ensure_future(event.wait()) for event in (one, other)]
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
