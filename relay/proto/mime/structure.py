@@ -108,7 +108,7 @@ class _Node:
         self.depth = depth
         self.mime = mime
         self.message = message
-        self.entity = Entity()
+        self.entity: Entity | None = None
         self.lines_before = 0
         self.extra = 0
         """Bytes of this body behind its last child: the line end of a header that a boundary cut short."""
@@ -218,11 +218,12 @@ class StructureParser:
                 limit = line
         if empty is not None and base + first <= limit:
             self._take(base + empty.end())
-            self._header_ends(self._pos, complete=True)
+            self._line_start = True
+            self._step = self._behind_header
             return True
         if self._eof:
             self._take(end)
-            self._header_ends(end, complete=False)
+            self._header_ends(end)
             return True
         self._take(max(self._pos, min(limit, end - 2)))
         return False
@@ -240,34 +241,59 @@ class StructureParser:
         self._pos = until
         self._line_start = False
 
+    def _behind_header(self) -> bool:
+        """The header is whole; a boundary line right behind it takes the empty line's end for itself."""
+        node = self._open[-1]
+        entity = self._read_header(node)
+        own = None
+        if entity.kind is Kind.MULTIPART and entity.boundary is not None:
+            own = _Boundary(entity.boundary, node)
+            self._boundaries.append(own)
+        line = self._judge_here() if self._boundaries else False
+        if line is None:
+            if own is not None:
+                self._boundaries.pop()
+            return False
+        if isinstance(line, _Line) and line.boundary is not own:
+            return self._cut_header(self._pos)
+        self._header_ends(self._pos)
+        return True
+
     def _cut_header(self, line_start: int) -> bool:
         """A boundary line stands where the header still went on: the line end before it belongs to the boundary."""
         node = self._open[-1]
-        end = self._without_line_end(line_start) if line_start > self._region else node.header_start
-        if len(self._open) > 1:
-            self._open[-2].extra += line_start - end if line_start > self._region else 0
-        self._header_ends(end, complete=False)
-        self._line_start = True
+        end = node.header_start
+        if line_start > self._region:
+            end = self._without_line_end(line_start)
+            if len(self._open) > 1:
+                self._open[-2].extra += line_start - end
+        self._header_ends(end)
         self._region, self._floor = line_start, end
         return True
 
-    def _header_ends(self, body_start: int, *, complete: bool) -> None:
+    def _read_header(self, node: _Node) -> Entity:
+        """What the header says, read once."""
+        if node.entity is None:
+            limits = self._limits
+            parent = self._open[-2].entity if len(self._open) > 1 else None
+            entity = read_entity(
+                b"".join(self._header),
+                mime=node.mime,
+                message=node.message,
+                in_digest=parent is not None and parent.is_digest,
+                max_params=limits.params,
+            )
+            self._header = []
+            self._header_room = limits.header
+            too_deep = entity.kind is not Kind.LEAF and node.depth >= limits.depth
+            if too_deep or (entity.kind is Kind.MESSAGE and self._parts >= limits.parts):
+                entity = _opaque(entity)
+            node.entity = entity
+        return node.entity
+
+    def _header_ends(self, body_start: int) -> None:
         node = self._open[-1]
-        parent = self._open[-2] if len(self._open) > 1 else None
-        entity = read_entity(
-            b"".join(self._header),
-            mime=node.mime,
-            message=node.message,
-            in_digest=parent is not None and parent.entity.is_digest,
-            max_params=self._limits.params,
-        )
-        self._header = []
-        self._header_room = self._limits.header
-        if entity.kind is not Kind.LEAF and node.depth >= self._limits.depth:
-            entity = _opaque(entity)
-        if entity.kind is Kind.MESSAGE and self._parts >= self._limits.parts:
-            entity = _opaque(entity)
-        node.entity = entity
+        entity = self._read_header(node)
         node.body_start = body_start
         node.lines_before = self._lines_before(body_start)
         self._line_start = True
@@ -275,8 +301,6 @@ class StructureParser:
         self._step = self._in_body
         if entity.kind is Kind.MESSAGE:
             self._begin_part(body_start, node.depth + 1, mime=False, message=True)
-        elif entity.kind is Kind.MULTIPART and entity.boundary is not None and complete:
-            self._boundaries.append(_Boundary(entity.boundary, node))
 
     def _begin_part(self, start: int, depth: int, *, mime: bool, message: bool) -> None:
         self._parts += 1
@@ -327,14 +351,11 @@ class StructureParser:
             return end
         start = self._pos
         if self._line_start:
-            if end - start < 2 and not self._eof and b"--".startswith(buf[start - base :]):
+            line = self._judge_here()
+            if line is None:
                 return start
-            if buf.startswith(b"--", start - base):
-                line = self._judge(start)
-                if line is None:
-                    return start
-                if line:
-                    return line
+            if line:
+                return line
         while True:
             at = min((at for b in self._boundaries if (at := b.next(buf, base, start)) >= 0), default=-1)
             if at < 0:
@@ -345,6 +366,13 @@ class StructureParser:
             if line:
                 return line
             start = at + 1
+
+    def _judge_here(self) -> _Line | bool | None:
+        """`_judge` for the line at `_pos`, which need not start with `--`."""
+        at = self._pos - self._base
+        if not self._eof and len(self._buf) - at < 2 and b"--".startswith(self._buf[at:]):
+            return None
+        return self._buf.startswith(b"--", at) and self._judge(self._pos)
 
     def _judge(self, start: int) -> _Line | bool | None:
         """Whose boundary line starts at `start`, where `--` stands: False for nobody's, None when more is needed."""
@@ -409,6 +437,7 @@ def _opaque(entity: Entity) -> Entity:
 
 def _freeze(node: _Node, end: int, lines: int) -> Part:
     entity = node.entity
+    assert entity is not None
     return Part(
         node.header_start,
         node.body_start,
