@@ -1,0 +1,1 @@
+"""`relay demo`: its counting, its picture, and whole runs of it."""
