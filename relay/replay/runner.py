@@ -1,0 +1,315 @@
+"""The queue runner: keeps lanes filled with the oldest due items while everything that must agree agrees.
+
+It runs while it holds the named lease, the mode lets the queue go, and no operator has paused it; `wake` (mode changed,
+item queued) makes it look at once. What it claims is leased; what it cannot finish is handed back.
+
+1. At most `gate.width` messages are under way, at most `4 * concurrency` outcomes wait for the disk.
+2. Trouble with the connection is evidence for the mode board, once per attempt; it hands the claimed items back.
+3. "Nothing left that could go now" is told to the board only when the last claim was empty, nothing is under way and
+   nothing waits to be settled.
+4. At the end nothing is cut between a final dot and its reply, for `grace` seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+from relay.core.clock import Clock
+from relay.core.item import ItemState
+from relay.core.mode import REPLAYS, Mode, ModeBoard, Service, Signal
+from relay.obs.logs import logger
+from relay.obs.metrics import ReplayMetrics, SpoolMetrics
+from relay.primary.pacing import Pacer
+from relay.replay.attempt import Attempt, Attempts, counts_for_gate
+from relay.replay.destination import Destination
+from relay.replay.gate import Gate, GateSettings, GateState
+from relay.replay.hold import Holding, Role
+from relay.replay.outcome import Decision, Result
+from relay.replay.settings import LEASE, PAUSED, ReplaySettings
+from relay.spool.queue import Queue
+from relay.spool.read import Reader
+from relay.store.api import StoreUnavailable
+from relay.store.records import Change, ChangeKind, ItemRow
+
+_log = logger("replay")
+
+
+class Runner:
+    """One per worker and route; only the holder of the lease does anything."""
+
+    def __init__(
+        self,
+        *,
+        queue: Queue,
+        reader: Reader,
+        destination: Destination,
+        board: ModeBoard,
+        pacer: Pacer,
+        clock: Clock,
+        settings: ReplaySettings,
+        metrics: ReplayMetrics,
+        spool_metrics: SpoolMetrics,
+        fraction: Callable[[], float] = random.random,
+    ) -> None:
+        self._queue = queue
+        self._destination = destination
+        self._board = board
+        self._pacer = pacer
+        self._clock = clock
+        self._settings = settings
+        self._metrics = metrics
+        self._spool_metrics = spool_metrics
+        self.role = Role(queue, clock, name=LEASE, seconds=settings.role_seconds)
+        self.gate = Gate(GateSettings(canaries=settings.canaries, width=settings.concurrency))
+        self._holding = Holding(queue, clock, settings.lease_seconds)
+        self._attempts = Attempts(
+            queue=queue,
+            reader=reader,
+            destination=destination,
+            holding=self._holding,
+            clock=clock,
+            backoff=settings.backoff,
+            fraction=fraction,
+            on_damage=lambda _: spool_metrics.quarantined.inc(),
+        )
+        self._news = asyncio.Event()
+        self._ready: deque[ItemRow] = deque()
+        self._running: dict[asyncio.Task[None], Attempt] = {}
+        self._settling: set[asyncio.Task[None]] = set()
+        self._claiming: asyncio.Task[None] | None = None
+        self._empty_since: float | None = None
+        self._paused = False
+        self._allowed = False
+        self._mode: Mode | None = None
+        self._look = asyncio.Event()
+
+    def heed(self, change: Change) -> None:
+        """A handler for the change feed (ITEM and SETTING): wakes the runner where it may matter."""
+        if change.kind is ChangeKind.SETTING:
+            if change.new == PAUSED:
+                self._look.set()
+            self.wake()
+        elif change.new == ItemState.PENDING:
+            self.wake()
+
+    def wake(self) -> None:
+        """Something changed that may let a message go: the mode, the queue, the operator's mind."""
+        self._empty_since = None
+        self._news.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        keeper = asyncio.get_running_loop().create_task(self._keep(), name="replay-leases")
+        try:
+            while True:
+                self._news.clear()
+                if self._may_go():
+                    self._fill()
+                elif self._ready:
+                    await self._hand_back()
+                await self._wait()
+        finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+            await asyncio.shield(self._end())
+
+    # --- may it? ---
+
+    def _may_go(self) -> bool:
+        mode = self._board.mode(Service.SMTP)
+        if mode is not self._mode:
+            if mode is Mode.RECOVERY:
+                self.gate.reset()
+            self._mode, self._empty_since = mode, None
+        self._allowed = self.role.held and REPLAYS[mode] and not self._paused
+        self._show_gate()
+        return self._allowed
+
+    async def _keep(self) -> None:
+        """Leases and the operator's pause, looked after while attempts go on."""
+        seconds = min(self._settings.role_seconds, self._settings.lease_seconds) / 3
+        while True:
+            self._look.clear()
+            was = self.role.held
+            if await self.role.ask():
+                await self._look_after()
+            if self.role.held is not was:
+                self.wake()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._look.wait()
+
+    async def _look_after(self) -> None:
+        try:
+            paused = await self._queue.store.setting(PAUSED) == b"1"
+            rescued = await self._queue.store.rescue(now=self._clock.now())
+        except StoreUnavailable:
+            return
+        if paused is not self._paused:
+            self._paused = paused
+            self.wake()
+        if rescued:
+            self._spool_metrics.rescued.inc(len(rescued))
+            _log.warning("attempts_rescued", items=list(rescued[:20]), count=len(rescued))
+        await self._holding.renew()
+
+    # --- lanes ---
+
+    def _fill(self) -> None:
+        width = self.gate.width(self._clock.monotonic())
+        room = len(self._settling) < 4 * self._settings.concurrency
+        while room and self._ready and len(self._running) < width:
+            self._start(self._ready.popleft())
+        low = self.gate.state is GateState.OPEN and len(self._ready) < 2 * width
+        idle = not self._ready and not self._running
+        if width and (low or idle) and self._claiming is None and self._claim_is_due():
+            self._claiming = self._spawn(self._claim(1 if self.gate.state is GateState.CANARY else 4 * width))
+            self._claiming.add_done_callback(self._claimed)
+
+    def _claim_is_due(self) -> bool:
+        empty = self._empty_since
+        return empty is None or self._clock.monotonic() - empty >= self._settings.idle
+
+    async def _claim(self, limit: int) -> None:
+        since = self._clock.monotonic()
+        try:
+            rows = await self._queue.claim(
+                limit=limit,
+                seconds=self._settings.lease_seconds,
+                states=[ItemState.PENDING],
+                route=self._destination.route,
+            )
+        except StoreUnavailable:
+            self._empty_since = since
+            return
+        self._holding.add([row.lease for row in rows if row.lease is not None], since)
+        self._ready.extend(rows)
+        if rows:
+            self._empty_since = None
+        elif self._empty_since is None:
+            self._empty_since = since
+
+    def _claimed(self, task: asyncio.Task[None]) -> None:
+        self._claiming = None
+        self._report(task)
+
+    def _start(self, row: ItemRow) -> None:
+        attempt = self._attempts.begin(row)
+        task = self._spawn(self._carry(attempt))
+        self._running[task] = attempt
+        self._metrics.in_flight.inc()
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        attempt = self._running.pop(task)
+        self._metrics.in_flight.dec()
+        if self._report(task):
+            # A bug: its lease runs out by itself, and an INTENT is looked into then.
+            self._holding.drop(attempt.row.id)
+            self.gate.note(False, self._clock.monotonic())
+
+    async def _carry(self, attempt: Attempt) -> None:
+        await self._pacer.turn()
+        if not self._allowed:
+            await self._give_back(attempt.row)
+            return
+        decision = await attempt.run()
+        if decision is None:
+            self._empty_since = None
+            return
+        if decision.state is ItemState.PENDING and not decision.retry:
+            self._empty_since = None
+        self._judge(attempt, decision)
+        settling = self._spawn(attempt.settle(decision))
+        self._settling.add(settling)
+        settling.add_done_callback(self._settled)
+
+    def _settled(self, task: asyncio.Task[None]) -> None:
+        self._settling.discard(task)
+        self._report(task)
+
+    def _report(self, task: asyncio.Task[None]) -> bool:
+        """Look at the loop again; and a bug must be seen. Whether it was one."""
+        self._news.set()
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("replay_bug", exc_info=error)
+        return error is not None
+
+    def _judge(self, attempt: Attempt, decision: Decision) -> None:
+        now = self._clock.monotonic()
+        self._metrics.attempts[cast(Any, (self._destination.route.value, decision.result.value))].inc()
+        self._metrics.attempt_seconds.observe(attempt.seconds)
+        good = counts_for_gate(decision, attempt.verdict)
+        if good is not None:
+            closings = self.gate.closings
+            self.gate.note(good, now)
+            if self.gate.closings > closings:
+                self._metrics.trips.inc()
+                _log.warning("gate_closed", seconds=self.gate.opens_in(now), reason="errors rise at replay")
+        if decision.result in (Result.DELIVERED, Result.DEFERRED):
+            self._pacer.note(soft=decision.result is Result.DEFERRED, seconds=attempt.seconds)
+        verdict = attempt.verdict
+        closing = verdict is not None and any(reply.code == 421 for _, reply in verdict.replies)
+        if verdict is not None and (verdict.evidence or closing):
+            self._board.evidence(Service.SMTP, Signal.FAIL, verdict.trouble or "server is closing")
+
+    # --- waiting ---
+
+    async def _wait(self) -> None:
+        """For news, or for the next thing that has a time."""
+        now = self._clock.monotonic()
+        timeout = self._settings.idle
+        if (closed := self.gate.opens_in(now)) is not None:
+            timeout = min(timeout, closed)
+        self._tell_if_drained()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.001, timeout)):
+                await self._news.wait()
+
+    def _tell_if_drained(self) -> None:
+        busy = self._running or self._settling or self._ready or self._claiming is not None
+        if self._mode is Mode.RECOVERY and self._allowed and not busy and self._empty_since is not None:
+            _log.info("queue_drained")
+            self._board.evidence(Service.SMTP, Signal.DRAINED, "the queue is empty")
+
+    def _show_gate(self) -> None:
+        shown = "paused" if self._paused else self.gate.state.value if self._allowed else "closed"
+        for state, gauge in self._metrics.gate.items():
+            gauge.set(state == shown)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(work)
+
+    async def _hand_back(self) -> None:
+        rows = list(self._ready)
+        self._ready.clear()
+        await self._give_back(*rows)
+
+    async def _give_back(self, *rows: ItemRow) -> None:
+        self._empty_since = None
+        await self._holding.release([row.id for row in rows])
+
+    async def _end(self) -> None:
+        """Invariant 4, then everything that is still ours goes back."""
+        if self._claiming is not None:
+            await asyncio.wait([self._claiming])
+        safe = [task for task, attempt in self._running.items() if not attempt.in_doubt]
+        for task in safe:
+            task.cancel()
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=self._settings.grace)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        if self._settling:
+            await asyncio.wait(self._settling)
+        self._ready.clear()
+        await self._holding.release_all()
+        await self.role.give_up()

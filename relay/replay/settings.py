@@ -1,0 +1,32 @@
+"""What replay can be told; a frozen value that `node` fills from the configuration."""
+
+from __future__ import annotations
+
+import msgspec
+
+from relay.core.retry import Backoff
+
+LEASE = "replay"
+"""Name of the singleton lease: one runner per spool."""
+PAUSED = "replay.paused"
+"""Setting that the operator's pause lives in: `1` or absent or empty."""
+
+
+class ReplaySettings(msgspec.Struct, frozen=True):
+    """Limits of the runner."""
+
+    owner: str
+    """`node/boot/worker`."""
+    concurrency: int = 10
+    canaries: int = 3
+    lease_seconds: float = 60.0
+    """Of items; renewed at a third, taken for lost at two thirds."""
+    role_seconds: float = 15.0
+    """Of being the runner: how long another worker waits when this one dies."""
+    backoff: Backoff = Backoff()
+    unknown_wait: float = 600.0
+    """Seconds of a healthy primary for which a message in doubt must stay absent before it is sent again."""
+    idle: float = 1.0
+    """How often an idle runner looks for items whose time has come."""
+    grace: float = 10.0
+    """At the end: how long replies to a final dot are waited for."""
