@@ -40,7 +40,7 @@ _REFRESH_PER_SECOND = 8
     type=click.Choice([s.value for s in Sabotage]),
     help="Lose or double a message in the primary before the count: the demo must fail.",
 )
-def demo(keep: bool, rate: float, pause: float, plain: bool, as_json: bool, sabotage: str | None) -> None:
+def demo(*, keep: bool, rate: float, pause: float, plain: bool, as_json: bool, sabotage: str | None) -> None:
     """Show the main job in one terminal: the primary dies, mail goes on, and everything is given back once.
 
     Two servers run on free ports of 127.0.0.1, in a temporary directory that is removed at the end. The exit code is 0
