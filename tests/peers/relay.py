@@ -199,6 +199,10 @@ class Relay:
         assert isinstance(answer, dict)
         return answer
 
+    def smtp_mode(self) -> str:
+        """How far the primary's SMTP is trusted now."""
+        return str(self.status()["modes"]["smtp"]["mode"])
+
     def owed(self) -> dict[str, int]:
         """Items per state that the relay still has to do something about; empty when there is none."""
         queue = self.status()["queue"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import subprocess
 import time
@@ -61,13 +62,8 @@ class SmtpSink:
         self.directory = workdir.make("sink")
         self.log: Path = self.directory / "sink.log"
         argv: Sequence[str] = [
-            "/usr/sbin/smtp-sink",
-            "-c",
-            "-u",
-            "nobody",
-            *options,
-            f"inet:{LOOPBACK}:{self.port}",
-            "1024",
+            *("/usr/sbin/smtp-sink", "-c", "-u", "nobody", *options),
+            *(f"inet:{LOOPBACK}:{self.port}", "1024"),
         ]
         self._process = PeerProcess(argv, log=self.log)
 
@@ -75,6 +71,11 @@ class SmtpSink:
         """Start it and wait for its greeting."""
         self._process.spawn()
         self._process.await_port(self.port, expect=b"220 ")
+
+    def spawn(self) -> None:
+        """Start it (again) without waiting or connecting: the first session is somebody else's. Counts begin anew."""
+        self.log.write_bytes(b"")
+        self._process.spawn()
 
     def stop(self) -> None:
         """End it."""
@@ -88,7 +89,17 @@ class SmtpSink:
     @property
     def received(self) -> int:
         """Messages swallowed so far."""
-        counts = re.findall(rb"mesg=(\d+)\r", self.log.read_bytes())
+        return self._last(rb"mesg=(\d+)\r")
+
+    @property
+    def sessions(self) -> int:
+        """Connections greeted so far."""
+        return self._last(rb"sess=(\d+) ")
+
+    def _last(self, counter: bytes) -> int:
+        with self.log.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - 1000))
+            counts = re.findall(counter, log.read())
         return int(counts[-1]) if counts else 0
 
     def __enter__(self) -> SmtpSink:

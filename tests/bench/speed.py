@@ -1,0 +1,153 @@
+"""How fast: durable accept, replay, the way back, and what cut-through adds."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import statistics
+from collections.abc import Iterator
+
+from tests.bench.report import Figure, median_figure
+from tests.bench.stands import postfix_queue, relay_alone, watch
+from tests.peers.ports import free_port
+from tests.peers.postfix import Postfix
+from tests.peers.relay import Relay, RelaySettings
+from tests.peers.smtptools import SmtpSink, smtp_source
+
+SIZES = {"4 KB": 4096, "100 KB": 102_400}
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How long to measure."""
+
+    rounds: int = 5
+    small: int = 3000
+    """Messages per round at 4 KB; a third of it at 100 KB."""
+
+    def messages(self, size: int) -> int:
+        """Per round."""
+        return self.small if size < 10_000 else max(50, self.small // 3)
+
+
+def accept(effort: Effort) -> Iterator[Figure]:
+    """`smtp-source -s 20`, a connection per message, primary down."""
+    down = free_port()
+    with relay_alone() as relay, postfix_queue(down, hold=False) as queue, postfix_queue(down, hold=True) as hold:
+        ports = {"relay": relay.mx_port, "queue": queue.port, "hold": hold.port}
+        for label, size in SIZES.items():
+            rates: dict[str, list[float]] = {name: [] for name in ports}
+            for port in ports.values():
+                smtp_source(port, messages=100, size=size)
+            for number in range(effort.rounds):
+                # Each round starts with another one, so that a slow minute of the machine hits all.
+                order = [list(ports)[(number + step) % 3] for step in range(3)]
+                for name in order:
+                    load = smtp_source(ports[name], messages=effort.messages(size), size=size)
+                    rates[name].append(load.per_second)
+            yield median_figure(
+                f"durable accept, {label}, 20 sessions",
+                rates["relay"],
+                "msg/s",
+                against="Postfix, next hop down",
+                yardstick=statistics.median(rates["queue"]),
+                aim=1.5,
+            )
+            yield median_figure(
+                f"durable accept, {label}, 20 sessions",
+                rates["relay"],
+                "msg/s",
+                against="Postfix, accept only (HOLD)",
+                yardstick=statistics.median(rates["hold"]),
+            )
+
+
+def replay(effort: Effort) -> Iterator[Figure]:
+    """Queue to smtp-sink, from the first message at the sink to the last."""
+    for label, size in SIZES.items():
+        count = effort.messages(size)
+        ours: list[float] = []
+        theirs: list[float] = []
+        for _ in range(max(1, effort.rounds // 2)):
+            ours.append(_replay_rate(count, size))
+            theirs.append(_flush_rate(count, size))
+        yield median_figure(
+            f"replay to a sink, {label}",
+            ours,
+            "msg/s",
+            against="Postfix, queue flush",
+            yardstick=statistics.median(theirs),
+            aim=1.0,
+        )
+
+
+def _replay_rate(count: int, size: int) -> float:
+    with SmtpSink() as sink:
+        sink.stop()
+        with relay_alone(smtp_port=sink.port) as relay:
+            smtp_source(relay.mx_port, messages=count, size=size)
+            sink.spawn()
+            first, last = watch(lambda: sink.received, count)
+    return count / (last - first)
+
+
+def _flush_rate(count: int, size: int) -> float:
+    with SmtpSink() as sink:
+        sink.stop()
+        with postfix_queue(sink.port, hold=False) as postfix:
+            smtp_source(postfix.port, messages=count, size=size)
+            sink.spawn()
+            postfix.flush()
+            first, last = watch(lambda: sink.received, count)
+    return count / (last - first)
+
+
+def way_back(effort: Effort) -> Iterator[Figure]:
+    """From the primary's first good answer (to a probe) to the first replayed message, in probe intervals of 2 s."""
+    waits = []
+    for _ in range(effort.rounds):
+        with SmtpSink() as sink:
+            sink.stop()
+            with relay_alone(smtp_port=sink.port) as relay:
+                smtp_source(relay.mx_port, messages=20, size=4096)
+                sink.spawn()
+                _, answered = watch(lambda: sink.sessions, 1)
+                _, replayed = watch(lambda: sink.received, 1)
+            waits.append((replayed - answered) / 2.0)
+    yield median_figure(
+        "first good answer to first replayed message", waits, "probe intervals", against="", aim=2.0, most=True
+    )
+
+
+def cut_through(effort: Effort) -> Iterator[Figure]:
+    """Time per message through the relay to Postfix, and to Postfix alone."""
+    with Postfix() as primary, _relay_for(primary) as relay:
+        for sessions in (1, 20):
+            through: list[float] = []
+            direct: list[float] = []
+            count = effort.small // (10 if sessions == 1 else 2)
+            for port in (relay.mx_port, primary.port):
+                smtp_source(port, messages=20, size=4096, sessions=sessions)
+            for _ in range(effort.rounds):
+                for port, times in ((relay.mx_port, through), (primary.port, direct)):
+                    load = smtp_source(port, messages=count, size=4096, sessions=sessions)
+                    times.append(1000 * load.seconds / load.messages)
+            yield median_figure(
+                f"cut-through, 4 KB, {sessions} session{'s'[: sessions - 1]}",
+                through,
+                "ms/msg",
+                against="Postfix alone",
+                yardstick=statistics.median(direct),
+                aim=1.4,
+                most=True,
+            )
+
+
+@contextlib.contextmanager
+def _relay_for(primary: Postfix) -> Iterator[Relay]:
+    relay = Relay(RelaySettings(smtp_port=primary.port, workers=2))
+    try:
+        relay.start()
+        yield relay
+    finally:
+        relay.close()

@@ -1,0 +1,74 @@
+"""What is measured: a relay whose primary is down, and Postfix as the yardstick in two honest postures."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.peers.ports import free_port
+from tests.peers.postfix import Postfix, PostfixSettings
+from tests.peers.relay import Relay, RelaySettings
+
+
+@contextlib.contextmanager
+def relay_alone(*, workers: int = 2, smtp_port: int | None = None) -> Iterator[Relay]:
+    """A relay that knows its primary is down. All waits are the defaults that an operator gets."""
+    settings = RelaySettings(
+        smtp_port=smtp_port or free_port(),
+        workers=workers,
+        # These are short in tests; here they are what is shipped.
+        config={
+            "failover": {"probe_interval": "2s", "timeout": "3s"},
+            "replay": {"first_delay": "5s", "most_delay": "15m"},
+        },
+    )
+    relay = Relay(settings)
+    try:
+        relay.start()
+        await_standby(relay)
+        yield relay
+    finally:
+        relay.close()
+
+
+def await_standby(relay: Relay) -> None:
+    """Until the relay no longer tries its primary."""
+    relay.until(lambda: relay.smtp_mode() == "standby", why="the primary's absence was not noticed")
+
+
+@contextlib.contextmanager
+def postfix_queue(next_hop: int, *, hold: bool) -> Iterator[Postfix]:
+    """Postfix that queues: `hold` is acceptance alone; else its queue manager works too, and the next hop is down."""
+    parameters = {"smtpd_recipient_restrictions": "check_recipient_access static:HOLD"} if hold else {}
+    with Postfix(PostfixSettings(relay_to=next_hop, parameters=parameters)) as postfix:
+        yield postfix
+
+
+def watch(what: Callable[[], int], count: int, *, timeout: float = 600.0) -> tuple[float, float]:
+    """Times (monotonic) at which a count left zero and at which it reached `count`."""
+    deadline = time.monotonic() + timeout
+    first = 0.0
+    while True:
+        seen, now = what(), time.monotonic()
+        if seen and not first:
+            first = now
+        if seen >= count:
+            return first, now
+        if now > deadline:
+            raise TimeoutError(f"{seen} of {count} after {timeout} s")
+
+
+def resident_bytes(leader: int) -> int:
+    """Memory of a process group, shared pages counted once (proportional set size)."""
+    total = 0
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            if int((entry / "stat").read_bytes().rpartition(b")")[2].split()[2]) == leader:
+                for line in (entry / "smaps_rollup").read_text().splitlines():
+                    if line.startswith("Pss:"):
+                        total += int(line.split()[1]) << 10
+    return total
