@@ -8,8 +8,8 @@ import apsw
 
 from relay.core.ids import ItemId
 from relay.store.records import Sealed
+from relay.store.sqlite.jobs import Tx
 from relay.store.sqlite.part import Part, short_name
-from relay.store.sqlite.writer import Tx
 
 CHUNK_BITS = 20
 """key = n << CHUNK_BITS | index."""

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import apsw
 
 from relay.store.records import Credential, KnownRecipient, Mac
+from relay.store.sqlite.jobs import Tx
 from relay.store.sqlite.part import Part
-from relay.store.sqlite.writer import Tx
 
 _PUT_KNOWN = (
     "INSERT INTO known_recipient (mac, domain, valid, source, seen_at) VALUES (?, ?, ?, ?, ?) "

@@ -16,8 +16,8 @@ from relay.core.ids import ItemId
 from relay.store.api import StoreUnavailable
 from relay.store.records import Change, ChangeKind
 from relay.store.sqlite import rows
+from relay.store.sqlite.jobs import Tx
 from relay.store.sqlite.part import Part, marks
-from relay.store.sqlite.writer import Tx
 
 
 class News:

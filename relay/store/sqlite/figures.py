@@ -9,8 +9,8 @@ import apsw
 
 from relay.core.item import ItemState
 from relay.store.records import Histogram, StateCount, WrappedKey
+from relay.store.sqlite.jobs import Tx
 from relay.store.sqlite.part import Part, marks
-from relay.store.sqlite.writer import Tx
 
 
 class Figures(Part):

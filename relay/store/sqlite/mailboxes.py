@@ -18,8 +18,8 @@ from relay.store.records import (
     Sealed,
 )
 from relay.store.sqlite import items, rows
+from relay.store.sqlite.jobs import Tx
 from relay.store.sqlite.part import Part
-from relay.store.sqlite.writer import Tx
 
 
 def _message(connection: apsw.Connection, mailbox: int, uids: Sequence[int]) -> list[MessageRow]:

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 import apsw
 
 from relay.core.ids import ItemId
+from relay.store.sqlite.jobs import Job, Tx
 from relay.store.sqlite.moments import Moment
 from relay.store.sqlite.readers import Readers
 from relay.store.sqlite.settings import SqliteSettings
-from relay.store.sqlite.writer import Job, Tx, Writer
+from relay.store.sqlite.writer import Writer
 
 T = TypeVar("T")
 

@@ -15,9 +15,9 @@ from relay.store.api import StoreUnavailable
 from relay.store.records import Accepted, ItemRow, Lease, NewItem, Outcome, Route, Sealed
 from relay.store.rules import FINISHED, OPEN_RECIPIENT, check_birth, check_target, lease_lost
 from relay.store.sqlite import bodies, items, rows
+from relay.store.sqlite.jobs import Tx
 from relay.store.sqlite.moments import Moment
 from relay.store.sqlite.part import Part, marks
-from relay.store.sqlite.writer import Tx
 
 _OPEN = tuple(sorted(map(str, OPEN_RECIPIENT)))
 
@@ -98,7 +98,7 @@ class _Accept:
                 (n, index, recipient.mac, box),
             )
         if shown:
-            items.show(tx, n, list(boxes))
+            items.show(tx, n, (new.id, new.received_at, new.size), list(boxes))
 
 
 class Queue(Part):
@@ -235,12 +235,12 @@ class Queue(Part):
 
         def run(tx: Tx) -> list[ItemId]:
             lost = tx.rows(
-                "SELECT n, id, state FROM item WHERE lease_owner IS NOT NULL "
-                f"AND (lease_until <= ? OR lease_owner IN ({marks(dead_owners)})) ORDER BY id",
+                "SELECT id, n, state FROM item INDEXED BY item_leased WHERE lease_owner IS NOT NULL "
+                f"AND (lease_until <= ? OR lease_owner IN ({marks(dead_owners)}))",
                 (now, *dead_owners),
             )
             unknown: list[ItemId] = []
-            for n, item, state in lost:
+            for item, n, state in sorted(lost):
                 items.end_lease(tx, n)
                 if state == ItemState.INTENT:
                     items.step(tx, n, ItemState.UNKNOWN, now)

@@ -17,77 +17,23 @@ call -> queue -> [ lock file | BEGIN IMMEDIATE | SAVEPOINT job RELEASE ... | COM
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeAlias
 
 import apsw
 
-from relay.core.errors import RelayError
 from relay.store.api import StoreUnavailable
 from relay.store.sqlite.database import connect, prepare, unavailable
+from relay.store.sqlite.jobs import Job, Jobs, Tx
 from relay.store.sqlite.lockfile import LockFile
-from relay.store.sqlite.moments import Moment, after_commit, before_commit
+from relay.store.sqlite.moments import after_commit, before_commit
 from relay.store.sqlite.settings import SqliteSettings
 
-T = TypeVar("T")
-
-
-class Tx:
-    """What a job may use: the connection inside its transaction, and what outlives it as a cache."""
-
-    __slots__ = ("connection", "execute", "inboxes", "next_n")
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self.connection = connection
-        self.execute = connection.execute
-        self.inboxes: dict[bytes, int] = {}
-        """Account mac -> id of its INBOX; INBOX is never deleted. Dropped at every rollback."""
-        self.next_n = 0
-        """Next free short name of an item; read anew in each transaction."""
-
-    def rows(self, sql: str, bindings: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        """All rows at once: for a loop that writes."""
-        return self.execute(sql, bindings).fetchall()
-
-    def take_n(self) -> int:
-        """A short name for a new item."""
-        if not self.next_n:
-            self.next_n = self.execute(
-                "SELECT max(coalesce((SELECT max(n) FROM item), 0), coalesce((SELECT max(n) FROM staged), 0)) + 1"
-            ).get
-        n = self.next_n
-        self.next_n += 1
-        return n
-
-    def forget(self) -> None:
-        """After a rollback: what was remembered may never have happened."""
-        self.inboxes.clear()
-        self.next_n = 0
-
-
-class Job(Generic[T]):
-    """One write; `moment` names the crash points around its commit."""
-
-    __slots__ = ("durable", "future", "moment", "run", "size")
-
-    def __init__(
-        self,
-        run: Callable[[Tx], T],
-        future: asyncio.Future[T] | None,
-        *,
-        durable: bool,
-        size: int = 0,
-        moment: Moment | None = None,
-    ) -> None:
-        self.run = run
-        self.future = future
-        self.durable = durable
-        self.size = size
-        self.moment = moment
+Outcome: TypeAlias = tuple[Any, Exception | None]
+"""What a job returned, or what it raised."""
 
 
 class Writer:
@@ -107,10 +53,12 @@ class Writer:
         self._loop = loop
         self._committed = committed
         self._log_grew = log_grew
-        self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
+        self._jobs = Jobs(settings)
         self._closed = False
         self._poisoned: str | None = None
         self._frames = 0
+        self._answered = 0
+        self._flush_took = 0.0
         self._lock = LockFile(path.with_name(path.name + "-writer"), settings.busy_timeout)
         try:
             self._connection = connect(path, settings, writer=True, vfs=vfs)
@@ -138,7 +86,7 @@ class Writer:
         """Hand a job over. StoreUnavailable when closed or too many wait."""
         if self._closed:
             raise StoreUnavailable("the store is closed")
-        if self._jobs.qsize() >= self._settings.waiting_jobs:
+        if len(self._jobs) >= self._settings.waiting_jobs:
             raise StoreUnavailable("too many writes are waiting")
         self._jobs.put(job)
 
@@ -157,69 +105,49 @@ class Writer:
     # --- the thread ---
 
     def _run(self) -> None:
-        open_ = True
-        while open_:
-            group, open_ = self._gather()
+        while not self._jobs.closing:
+            group = self._jobs.first()
             if group:
+                self._pause()
                 self._do(group)
         self._connection.close()
         self._lock.close()
 
-    def _gather(self) -> tuple[list[Job[Any]], bool]:
-        """Take what waits; lazy jobs alone wait for company."""
-        settings, group, size = self._settings, list[Job[Any]](), 0
-        eager = False
-        lazy_until = 0.0
-        while len(group) < settings.group_jobs and size < settings.group_bytes:
-            try:
-                if eager:
-                    job = self._jobs.get_nowait()
-                elif group:
-                    job = self._jobs.get(timeout=max(0.0, lazy_until - time.monotonic()))
-                else:
-                    job = self._jobs.get()
-            except queue.Empty:
-                break
-            if job is None:
-                return group, False
-            if not group:
-                lazy_until = time.monotonic() + settings.lazy_delay
-            group.append(job)
-            size += job.size
-            eager = eager or job.future is not None
-        return group, True
+    def _pause(self) -> None:
+        """Those answered together come back together: wait a moment for them, less than the flush that it saves."""
+        if len(self._jobs) + 1 < self._answered:
+            time.sleep(min(self._settings.gather, self._flush_took))
 
     def _do(self, group: list[Job[Any]]) -> None:
-        answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
         last = 0
         try:
             self._recover()
             outcomes, last = self._commit(group)
-        except (apsw.Error, StoreUnavailable) as error:
-            fault = unavailable(error) if isinstance(error, apsw.Error) else error
-            answers = [(job.future, None, StoreUnavailable(str(fault))) for job in group if job.future is not None]
-        else:
-            answers = [
-                (job.future, value, error)
-                for job, (value, error) in zip(group, outcomes, strict=True)
-                if job.future is not None
-            ]
+        except apsw.Error as error:
+            outcomes = [(None, unavailable(error))] * len(group)
+        except StoreUnavailable as error:
+            outcomes = [(None, error)] * len(group)
+        answers = [
+            (job.future, value, error)
+            for job, (value, error) in zip(group, outcomes, strict=True)
+            if job.future is not None
+        ]
+        self._answered = len(answers)
         try:
             self._loop.call_soon_threadsafe(self._answer, answers, last)
         except RuntimeError:  # the loop is closed: nobody waits any more
             return
         self._house_keeping()
 
-    def _commit(self, group: list[Job[Any]]) -> tuple[list[tuple[Any, BaseException | None]], int]:
-        durable = any(job.durable for job in group)
-        moments = frozenset(job.moment for job in group if job.moment is not None)
+    def _commit(self, group: list[Job[Any]]) -> tuple[list[Outcome], int]:
         self._lock.acquire()
         try:
+            self._jobs.more(group)
+            durable = any(job.durable for job in group)
             if durable is not self._synchronous:
                 self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 self._synchronous = durable
-            outcomes = self._transaction(group, moments)
-            last: int = self._connection.execute("SELECT coalesce(max(seq), 0) FROM change").get
+            return self._transaction(group)
         except BaseException as error:
             self._tx.forget()
             if isinstance(error, apsw.IOError):
@@ -229,30 +157,39 @@ class Writer:
             raise
         finally:
             self._lock.release()
+
+    def _transaction(self, group: list[Job[Any]]) -> tuple[list[Outcome], int]:
+        execute = self._connection.execute
+        moments = frozenset(job.moment for job in group if job.moment is not None)
+        self._tx.next_n = 0
+        execute("BEGIN IMMEDIATE")
+        outcomes = [self._one(job) for job in group]
+        last: int = execute("SELECT coalesce(max(seq), 0) FROM change").get
+        before_commit(moments)
+        started = time.monotonic()
+        execute("COMMIT")
+        self._flush_took = time.monotonic() - started
         after_commit(moments)
         return outcomes, last
 
-    def _transaction(self, group: list[Job[Any]], moments: frozenset[Moment]) -> list[tuple[Any, BaseException | None]]:
-        tx, execute = self._tx, self._connection.execute
-        outcomes: list[tuple[Any, BaseException | None]] = []
-        tx.next_n = 0
-        execute("BEGIN IMMEDIATE")
-        for job in group:
-            execute("SAVEPOINT job")
-            try:
-                value = job.run(tx)
-            except (apsw.Error, StoreUnavailable, RelayError, KeyError, ValueError, TypeError) as error:
-                if isinstance(error, apsw.Error) and not isinstance(error, (apsw.ConstraintError, apsw.TooBigError)):
-                    raise
-                execute("ROLLBACK TO job")
-                tx.forget()
-                outcomes.append((None, unavailable(error) if isinstance(error, apsw.Error) else error))
-            else:
-                outcomes.append((value, None))
-            execute("RELEASE job")
-        before_commit(moments)
-        execute("COMMIT")
-        return outcomes
+    def _one(self, job: Job[Any]) -> Outcome:
+        """Run one job; its own fault undoes it alone, the engine's undoes the group."""
+        execute = self._connection.execute
+        execute("SAVEPOINT job")
+        outcome: Outcome
+        try:
+            outcome = job.run(self._tx), None
+        except (apsw.ConstraintError, apsw.TooBigError) as error:
+            outcome = None, unavailable(error)
+        except apsw.Error:
+            raise
+        except Exception as error:  # a caller's mistake or a bug: the caller gets it, the thread lives on
+            outcome = None, error
+        if outcome[1] is not None:
+            execute("ROLLBACK TO job")
+            self._tx.forget()
+        execute("RELEASE job")
+        return outcome
 
     def _recover(self) -> None:
         """Contract 10. Nothing, or StoreUnavailable while it is not proved."""
@@ -293,7 +230,7 @@ class Writer:
 
     # --- in the loop ---
 
-    def _answer(self, answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]], last: int) -> None:
+    def _answer(self, answers: list[tuple[asyncio.Future[Any], Any, Exception | None]], last: int) -> None:
         for future, value, error in answers:
             if future.done():  # the caller was cancelled; the work is done all the same (contract 3)
                 continue
