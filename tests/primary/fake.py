@@ -43,7 +43,8 @@ class Session:
 
     number: int
     commands: list[str] = dataclasses.field(default_factory=list)
-    reverse_path: str = ""
+    reverse_path: str | None = None
+    """None outside a transaction."""
     recipients: list[str] = dataclasses.field(default_factory=list)
     content: bytes = b""
     tls: bool = False
@@ -177,7 +178,7 @@ class FakeSmtp:
             case "RCPT" if positive:
                 session.recipients.append(line[line.index("<") + 1 : line.index(">")])
             case "RSET" | "XCLIENT" | "EHLO":
-                session.reverse_path, session.recipients = "", []
+                session.reverse_path, session.recipients = None, []
             case "DOT" if positive:
                 self._take(session)
             case _:
@@ -196,10 +197,10 @@ class FakeSmtp:
             lines.append(line.removeprefix(b"."))
         session.content = b"".join(lines)
         await self._do("DOT", ".", session, reader, writer)
-        session.reverse_path, session.recipients = "", []
+        session.reverse_path, session.recipients = None, []
 
     def _take(self, session: Session) -> None:
-        if session.recipients:
+        if session.recipients and session.reverse_path is not None:
             self.taken.append(Taken(session.reverse_path, list(session.recipients), session.content))
             self.took.set()
 
@@ -214,6 +215,8 @@ class FakeSmtp:
                 return "\n".join(f"250{' ' if i == len(lines) - 1 else '-'}{t}" for i, t in enumerate(lines))
             case "CONTENT":
                 return ""
+            case "RCPT" if session.reverse_path is None:
+                return "503 5.5.1 MAIL first"
             case "DATA":
                 return "354 go" if session.recipients else "554 5.5.1 no valid recipients"
             case "DOT":

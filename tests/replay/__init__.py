@@ -1,0 +1,1 @@
+"""Tests of the queue runner on the real embedded engine and a scriptable primary."""
