@@ -80,7 +80,7 @@ class Rig:
         everyone = recipients or ("alice@example.org",)
         envelope = Envelope(f"s{number}@example.net", tuple(Recipient(address) for address in everyone))
         body = f"Message-ID: <{number}@example.net>\r\n\r\n{'x' * size}\r\n".encode()
-        self.spool.clock.advance(0.001)  # ids, and with them the queue, are ordered by the millisecond
+        self.spool.clock.advance(0.002)  # ids, and with them the queue, are ordered by the millisecond
         return (await self.spool.accept(body, envelope)).item
 
     async def row(self, item: ItemId) -> ItemRow:
