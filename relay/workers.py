@@ -88,7 +88,7 @@ class Supervisor:
             self._running[slot] = process
             code = await self._watch(process)
             del self._running[slot]
-            self._on_death(process.pid)
+            self._on_death(slot)
             if self._stopping.is_set():
                 return
             if code == EXIT_CONFIG:

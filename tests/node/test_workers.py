@@ -9,6 +9,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 from relay.workers import EXIT_CONFIG, Supervisor, WorkerSettings
 
 SETTINGS = WorkerSettings(stop_grace=2.0, healthy_after=60.0, first_delay=0.01, most_delay=0.02)
@@ -71,10 +73,13 @@ async def test_a_dead_worker_is_replaced_and_term_stops_all(tmp_path: Path) -> N
     os.kill(workers[1], signal.SIGKILL)
     slot, pid = await births.next()
     assert slot == 1
-    assert deaths == [workers[1]]
+    assert deaths == [1]
     os.kill(os.getpid(), signal.SIGTERM)
     assert await asyncio.wait_for(running, 20) == 0
-    assert set(deaths) == {workers[0], workers[1], pid}
+    assert sorted(deaths) == [0, 1, 1]
+    for ended in (workers[0], workers[1], pid):
+        with pytest.raises(ProcessLookupError):
+            os.kill(ended, 0)
     births.close()
 
 
@@ -85,7 +90,9 @@ async def test_a_worker_that_ignores_term_is_killed_after_the_grace(tmp_path: Pa
     _, pid = await births.next()
     os.kill(os.getpid(), signal.SIGTERM)
     assert await asyncio.wait_for(running, 20) == 0
-    assert deaths == [pid]
+    assert deaths == [0]
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
     births.close()
 
 
@@ -102,7 +109,9 @@ async def test_workers_end_when_the_supervisor_is_killed(tmp_path: Path) -> None
     births = Births(tmp_path / "births")
     worker = """
         import asyncio
-        from relay.workers import watch_supervisor
+        import pytest
+
+from relay.workers import watch_supervisor
         async def main():
             stop = asyncio.Event()
             watch_supervisor(stop.set)
@@ -115,7 +124,9 @@ async def test_workers_end_when_the_supervisor_is_killed(tmp_path: Path) -> None
     parent = textwrap.dedent(
         f"""
         import asyncio, os, sys
-        from relay.workers import Supervisor, WorkerSettings
+        import pytest
+
+from relay.workers import Supervisor, WorkerSettings
         program = {program!r}
         asyncio.run(Supervisor(
             lambda slot: (sys.executable, "-c", program, str(slot), {str(births.path)!r}), 1,

@@ -1,0 +1,213 @@
+"""From the configuration to the settings of each part: pure translation, one function per part.
+
+Nobody below `config` imports it; here its sections become the small frozen values that the parts were written for.
+"""
+
+from __future__ import annotations
+
+from relay.config.model import Config
+from relay.config.secrets import read_secret
+from relay.config.sections import Access as ConfiguredAccess
+from relay.config.sections import PrimaryImapSection, PrimarySmtpSection, UpstreamSection
+from relay.config.units import Address
+from relay.control.probing import ProbeSettings
+from relay.core.errors import ConfigFault
+from relay.core.mode import Hysteresis
+from relay.core.retry import Backoff
+from relay.inbound import settings as inbound
+from relay.obs.logs import LogSettings
+from relay.primary.imap import Access, ImapSettings
+from relay.primary.imap_raw import RawSettings
+from relay.primary.pacing import PacingSettings
+from relay.primary.settings import Deadlines, Endpoint, PoolSettings, SmtpSettings
+from relay.proto.smtp.sasl import Credentials
+from relay.replay.settings import ReplaySettings
+from relay.serve import settings as serve
+from relay.spool.pressure import PressureSettings
+
+
+def log(config: Config, worker: int) -> LogSettings:
+    """How the log is written."""
+    as_json = {"auto": None, "json": True, "text": False}[config.log.format]
+    number = worker if config.node.workers > 1 else None
+    return LogSettings(level=config.log.level, json=as_json, node=config.node.name, worker=number)
+
+
+def pressure(config: Config) -> PressureSettings:
+    """When the disk counts as full."""
+    return PressureSettings(reserve_bytes=config.disk.reserve, reserve_inodes=config.disk.reserve_inodes)
+
+
+def hysteresis(config: Config) -> Hysteresis:
+    """How much evidence a change of mode needs."""
+    return Hysteresis(config.failover.failures, config.failover.successes)
+
+
+def probes(config: Config) -> ProbeSettings:
+    """How often the primary is asked."""
+    return ProbeSettings(interval=config.failover.probe_interval, timeout=config.failover.timeout)
+
+
+# --- inbound ----------------------------------------------------------------------------------------------------------
+
+
+def inbound_settings(config: Config) -> inbound.InboundSettings:
+    """The SMTP listeners."""
+    limits = config.limits
+    return inbound.InboundSettings(
+        hostname=config.node.hostname,
+        domains=config.domains.accept,
+        limits=inbound.Limits(
+            message_size=limits.message_size,
+            recipients=limits.recipients,
+            connections=limits.connections,
+            connections_per_address=limits.connections_per_address or limits.connections,
+            errors=limits.errors,
+            in_flight=limits.memory,
+        ),
+        deadlines=inbound.Deadlines(
+            command=limits.command_timeout, block=limits.data_timeout, minimum_rate=limits.min_rate
+        ),
+    )
+
+
+def smtp_listeners(config: Config) -> list[inbound.ListenerSettings]:
+    """One per address in `listen`."""
+    shared = config.node.workers > 1
+    users = config.proxy_protocol.submission
+
+    def ports(name: inbound.ListenerName, binds: tuple[Address, ...], proxy_from: tuple[inbound.Network, ...]) -> None:
+        found.extend(
+            inbound.ListenerSettings(
+                name=name,
+                host=bind.host,
+                port=bind.port,
+                implicit_tls=name == "submissions",
+                proxy_from=proxy_from,
+                reuse_port=shared,
+            )
+            for bind in binds
+        )
+
+    found: list[inbound.ListenerSettings] = []
+    ports("mx", config.listen.mx, config.proxy_protocol.mx)
+    ports("submission", config.listen.submission, users)
+    ports("submissions", config.listen.submissions, users)
+    return found
+
+
+# --- serve ------------------------------------------------------------------------------------------------------------
+
+
+def serve_settings(config: Config, version: str) -> serve.ServeSettings:
+    """The IMAP listeners."""
+    limits = config.limits
+    return serve.ServeSettings(
+        hostname=config.node.hostname,
+        plaintext_auth=config.imap.plaintext_auth,
+        version=version,
+        limits=serve.Limits(
+            connections=limits.connections,
+            connections_per_address=limits.connections_per_address or limits.connections,
+            errors=limits.errors,
+        ),
+        deadlines=serve.Deadlines(login=config.imap.login_timeout, idle=config.imap.idle_timeout),
+    )
+
+
+def imap_listeners(config: Config) -> list[serve.ListenerSettings]:
+    """One per address in `listen`."""
+    names: tuple[tuple[serve.ListenerName, tuple[Address, ...]], ...] = (
+        ("imap", config.listen.imap),
+        ("imaps", config.listen.imaps),
+    )
+    return [
+        serve.ListenerSettings(
+            name=name,
+            host=bind.host,
+            port=bind.port,
+            implicit_tls=name == "imaps",
+            proxy_from=config.proxy_protocol.imap,
+            reuse_port=config.node.workers > 1,
+        )
+        for name, binds in names
+        for bind in binds
+    ]
+
+
+# --- the primary ------------------------------------------------------------------------------------------------------
+
+
+def endpoint(section: UpstreamSection) -> Endpoint:
+    """Where a server is and how to speak to it."""
+    return Endpoint(
+        host=section.host,
+        port=section.port,
+        tls=section.tls,
+        verify=section.verify,
+        ca_file=str(section.ca_file) if section.ca_file else None,
+    )
+
+
+def smtp_primary(config: Config, section: PrimarySmtpSection, *, final_timeout: float) -> SmtpSettings:
+    """The primary's SMTP; live senders wait shorter for the last reply than replay does."""
+    return SmtpSettings(
+        endpoint=endpoint(section),
+        helo=config.node.hostname,
+        forward=section.forward,
+        deadlines=Deadlines(
+            open=section.open_timeout, command=section.command_timeout, block=final_timeout, final=final_timeout
+        ),
+    )
+
+
+def cut_through_pool(section: PrimarySmtpSection, timeout: float) -> PoolSettings:
+    """Connections for live senders. They wait for a free one no longer than for a failing primary."""
+    return PoolSettings(connections=section.connections, wait=timeout)
+
+
+def replay_pool(config: Config) -> PoolSettings:
+    """Connections for the queue: one per lane."""
+    return PoolSettings(connections=config.replay.concurrency, wait=60.0)
+
+
+def imap_primary(section: PrimaryImapSection) -> ImapSettings:
+    """The primary's IMAP, as far as we ask it ourselves. ConfigFault when a secret cannot be read."""
+    master = None
+    if section.access is ConfiguredAccess.MASTER:
+        if section.master_password_file is None:
+            raise ConfigFault("primary.imap.master_password_file: missing. Name the file that holds the password")
+        password = read_secret(section.master_password_file, "primary.imap.master_password_file")
+        master = Credentials(section.master_user, password)
+    return ImapSettings(
+        endpoint=endpoint(section),
+        access=Access(section.access.value),
+        master=master,
+        separator=section.master_separator,
+        probe_user=section.probe_user or None,
+    )
+
+
+def pass_through(section: PrimaryImapSection, timeout: float) -> RawSettings:
+    """The primary's IMAP, as users are passed through to it."""
+    return RawSettings(endpoint=endpoint(section), open_seconds=timeout)
+
+
+# --- replay -----------------------------------------------------------------------------------------------------------
+
+
+def replay(config: Config, owner: str) -> ReplaySettings:
+    """The queue runner."""
+    section = config.replay
+    return ReplaySettings(
+        owner=owner,
+        concurrency=section.concurrency,
+        canaries=section.canaries,
+        backoff=Backoff(first=section.first_delay, most=section.most_delay),
+        unknown_wait=section.unknown_wait,
+    )
+
+
+def pacing(config: Config) -> PacingSettings:
+    """How fast the primary is fed."""
+    return PacingSettings(most=config.replay.messages_per_second)
