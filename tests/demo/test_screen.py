@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from relay.cli.demo.board import Board, Event, Kind, Sample
-from relay.cli.demo.screen import Screen, line, rate, result, slopes, spark, spread
+from relay.cli.demo.screen import Screen, line, rate, result, ribbon, slopes, spark, spread
 from relay.cli.demo.tally import Tally
 
 GOOD = Tally(sent=9, accepted=9, spooled=4, present=9, missing=0, twice=0, altered=0, strange=0)
@@ -90,7 +90,11 @@ def test_time_is_spread_without_holes() -> None:
 
 
 def test_slopes_and_their_bars() -> None:
-    columns = [sample(0, accepted=0), sample(1, accepted=10), sample(2, accepted=10), None]
+    columns = [sample(0, accepted=0), sample(2, accepted=20), sample(4, accepted=20), None]
     values = slopes(columns, lambda s: s.accepted)
     assert values == [0, 10, 0, None]
-    assert spark(values, "green").plain == "▁█▁ "
+    assert spark(values, "green").plain == "▁▇▁ "
+
+
+def test_modes_are_named_where_there_is_room() -> None:
+    assert ribbon(["normal"] * 8 + ["suspect"] * 3 + ["standby"] * 9 + [None] * 2).plain == " NORMAL " + " " * 3 + " STANDBY " + "  "

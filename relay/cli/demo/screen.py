@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 from rich import box
@@ -17,13 +18,14 @@ from relay.cli.demo.tally import Tally
 MODE_STYLE = {"normal": "green", "suspect": "yellow", "standby": "red", "recovery": "dodger_blue1", "": "grey37"}
 KIND_STYLE = {Kind.STEP: "bold", Kind.GOOD: "green", Kind.BAD: "red", Kind.NOTE: "bright_black"}
 KIND_MARK = {Kind.STEP: "●", Kind.GOOD: "✔", Kind.BAD: "✖", Kind.NOTE: "·"}
-_BARS = " ▁▂▃▄▅▆▇█"
+_BARS = " ▁▂▃▄▅▆▇"
+"""Not the full block: rows of bars keep apart."""
 _LABEL = 11
 _FIGURE = 9
 _MOST_EVENTS, _FEWEST_EVENTS = 14, 4
 _OTHER_LINES = 19
 """Lines of the picture without events, and one for the cursor."""
-_RATE_WINDOW = 1.0
+_RATE_WINDOW = 1.5
 """Seconds over which a rate is taken."""
 
 
@@ -50,7 +52,7 @@ def _frame(board: Board, width: int, events: int) -> Panel:
         Rule(style="grey30"),
         _timeline(board.events(), events),
     ]
-    title = Text.assemble((" standby relay ", "bold"), ("demo ", "bright_black"))
+    title = Text.assemble((" standby relay ", "bold bright_white"), ("demo ", "bright_black"))
     clock = Text(f" {board.elapsed:5.1f} s ", style="bright_black")
     return Panel(
         Group(*parts), title=title, title_align="left", subtitle=clock, subtitle_align="right", box=box.ROUNDED,
@@ -118,11 +120,12 @@ def _graphs(board: Board, width: int) -> Table:
     table.add_column(width=_LABEL, style="bright_black")
     table.add_column(width=cells, no_wrap=True)
     table.add_column(width=_FIGURE, justify="right", no_wrap=True)
-    bar = Text()
-    for sample in columns:
-        bar.append("█" if sample else " ", MODE_STYLE[sample.mode] if sample else "")
     now = board.now
-    table.add_row("mode", bar, Text(now.mode.upper(), f"bold {MODE_STYLE[now.mode]}"))
+    table.add_row(
+        "mode",
+        ribbon([sample.mode if sample else None for sample in columns]),
+        Text(now.mode.upper(), f"bold {MODE_STYLE[now.mode]}"),
+    )
     waiting = [sample.waiting if sample else None for sample in columns]
     table.add_row("queue", spark(waiting, "yellow"), f"{now.waiting:,}")
     into = slopes(columns, lambda sample: sample.accepted)
@@ -187,7 +190,7 @@ def rate(samples: Sequence[Sample], figure: Callable[[Sample], int]) -> float:
     if len(samples) < 2:
         return 0.0
     last = samples[-1]
-    first = next(sample for sample in samples if sample.at >= last.at - _RATE_WINDOW)
+    first = next((s for s in reversed(samples) if s.at <= last.at - _RATE_WINDOW), samples[0])
     return max(0.0, (figure(last) - figure(first)) / (last.at - first.at)) if last.at > first.at else 0.0
 
 
@@ -206,19 +209,30 @@ def spread(samples: Sequence[Sample], cells: int) -> list[Sample | None]:
 
 
 def slopes(columns: Sequence[Sample | None], figure: Callable[[Sample], int]) -> list[float | None]:
-    """Change per second from column to column."""
-    result: list[float | None] = []
-    before: Sample | None = None
-    value: float | None = None
+    """Per second, at each column, over the window before it: nodes count only about once a second."""
+    values: list[float | None] = []
+    seen: list[Sample] = []
     for sample in columns:
         if sample is None:
-            result.append(None)
+            values.append(None)
             continue
-        if before is not None and sample.at > before.at:
-            value = max(0.0, (figure(sample) - figure(before)) / (sample.at - before.at))
-        result.append(value or 0.0)
-        before = sample
-    return result
+        if not seen or sample.at > seen[-1].at:
+            seen.append(sample)
+        values.append(rate(seen, figure))
+    return values
+
+
+def ribbon(modes: Sequence[str | None]) -> Text:
+    """Stretches of time in the colour of their mode, with its name where there is room."""
+    text = Text()
+    for mode, run in itertools.groupby(modes):
+        width = len(list(run))
+        if mode is None:
+            text.append(" " * width)
+        else:
+            name = mode.upper() if len(mode) + 2 <= width else ""
+            text.append(name.center(width), f"bold black on {MODE_STYLE[mode]}")
+    return text
 
 
 def spark(values: Sequence[float | None], colour: str) -> Text:
@@ -231,5 +245,5 @@ def spark(values: Sequence[float | None], colour: str) -> Text:
         elif not value:
             text.append("▁", "grey30")
         else:
-            text.append(_BARS[max(1, min(8, round(value / top * 8)))], colour)
+            text.append(_BARS[max(1, round(value / top * 7))], colour)
     return text

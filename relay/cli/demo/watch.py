@@ -52,9 +52,9 @@ class Watcher:
         return Sample(
             at=self._board.elapsed,
             mode=smtp_mode(relay) if relay else before.mode,
-            waiting=owed(relay) if relay else before.waiting,
+            waiting=owed(relay, before.waiting),
             accepted=len(self._traffic.accepted),
-            present=owed(primary) if primary else before.present,
+            present=owed(primary, before.present),
             primary_up=primary is not None,
         )
 
@@ -78,9 +78,11 @@ def status(port: int) -> dict[str, Any] | None:
 
 def smtp_mode(node: dict[str, Any]) -> str:
     """Mode of the service that carries mail."""
-    return str(node["services"]["smtp"]["mode"])
+    return str(node["modes"]["smtp"]["mode"])
 
 
-def owed(node: dict[str, Any]) -> int:
-    """Messages that the node holds for somebody. A node without a primary holds all it ever got."""
+def owed(node: dict[str, Any] | None, before: int) -> int:
+    """Messages that a node holds for somebody; `before` when it cannot say. One without a primary holds all it got."""
+    if node is None or node["queue"] is None:
+        return before
     return sum(int(node["queue"][state]["items"]) for state in _OWED)
