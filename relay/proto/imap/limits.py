@@ -21,6 +21,10 @@ class Limits(msgspec.Struct, frozen=True):
     depth: int = 32
     """Nested parentheses (count)."""
 
+    def with_stream(self, octets: int) -> Limits:
+        """The same with another bound for streamed literals."""
+        return msgspec.structs.replace(self, stream=octets)
+
 
 BEFORE_LOGIN = Limits(line=16_384, literal=8_192, command=32_768, tokens=100, depth=4)
 """A stranger's bounds: room for an OAuth token in AUTHENTICATE and for the 30 pairs of ID (RFC 2971 3.3)."""

@@ -7,6 +7,7 @@ message never gives None.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import date
 from enum import Enum, auto
@@ -28,13 +29,19 @@ class MessageView(Protocol):
         ...
 
     @property
-    def uid(self) -> int: ...
+    def uid(self) -> int:
+        """UID."""
+        ...
 
     @property
-    def flags(self) -> Flags: ...
+    def flags(self) -> Flags:
+        """Flags without `Recent`."""
+        ...
 
     @property
-    def recent(self) -> bool: ...
+    def recent(self) -> bool:
+        """Whether it is new to this session."""
+        ...
 
     @property
     def internal_date(self) -> float:
@@ -42,7 +49,9 @@ class MessageView(Protocol):
         ...
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Octets."""
+        ...
 
     def header(self, name: str) -> Sequence[str] | None:
         """Decoded values of all fields of this name (lower case)."""
@@ -55,13 +64,6 @@ class MessageView(Protocol):
     def header_text(self) -> str | None:
         """Decoded text of the whole header, case folded."""
         ...
-
-
-class Extent(msgspec.Struct, frozen=True):
-    """What `*` means in the selected mailbox."""
-
-    messages: int
-    largest_uid: int
 
 
 class Compare(Enum):
@@ -92,6 +94,14 @@ class Numbers(msgspec.Struct, frozen=True):
     """A sequence set, of message numbers or UIDs."""
 
     numbers: SequenceSet
+    uid: bool
+
+
+class Among(msgspec.Struct, frozen=True):
+    """`Numbers` once it is known what `*` means: ascending, disjoint spans, looked up by bisection."""
+
+    lows: tuple[int, ...]
+    highs: tuple[int, ...]
     uid: bool
 
 
@@ -143,42 +153,60 @@ class Not(msgspec.Struct, frozen=True):
     key: Key
 
 
-Key: TypeAlias = HasFlags | HasKeyword | IsRecent | Numbers | HeaderHas | BodyHas | Dated | Sized | All | AnyOf | Not
+Key: TypeAlias = (
+    HasFlags | HasKeyword | IsRecent | Numbers | Among | HeaderHas | BodyHas | Dated | Sized | All | AnyOf | Not
+)
 
 
-def evaluate(key: Key, message: MessageView, extent: Extent) -> bool | None:
-    """Kleene's three-valued logic over the tree; recursion is bounded by the parser's depth limit."""
+def bind(key: Key, *, messages: int, largest_uid: int) -> Key:
+    """The key with its sequence sets resolved against the selected mailbox."""
+    if isinstance(key, Numbers):
+        spans = key.numbers.resolve(largest_uid if key.uid else messages)
+        return Among(tuple(low for low, _ in spans), tuple(high for _, high in spans), key.uid)
+    if isinstance(key, All):
+        return All(tuple(bind(part, messages=messages, largest_uid=largest_uid) for part in key.keys))
+    if isinstance(key, AnyOf):
+        left = bind(key.left, messages=messages, largest_uid=largest_uid)
+        return AnyOf(left, bind(key.right, messages=messages, largest_uid=largest_uid))
+    if isinstance(key, Not):
+        return Not(bind(key.key, messages=messages, largest_uid=largest_uid))
+    return key
+
+
+def evaluate(key: Key, message: MessageView) -> bool | None:
+    """Kleene's three-valued logic over a bound tree; recursion is bounded by the parser's depth limit."""
     if isinstance(key, All):
         unknown = False
         for part in key.keys:
-            answer = evaluate(part, message, extent)
+            answer = evaluate(part, message)
             if answer is False:
                 return False
             unknown = unknown or answer is None
         return None if unknown else True
     if isinstance(key, AnyOf):
-        left = evaluate(key.left, message, extent)
+        left = evaluate(key.left, message)
         if left:
             return True
-        right = evaluate(key.right, message, extent)
+        right = evaluate(key.right, message)
         return True if right else (False if left is False and right is False else None)
     if isinstance(key, Not):
-        answer = evaluate(key.key, message, extent)
+        answer = evaluate(key.key, message)
         return None if answer is None else not answer
-    return _leaf(key, message, extent)
+    return _leaf(key, message)
 
 
 def _leaf(
-    key: HasFlags | HasKeyword | IsRecent | Numbers | HeaderHas | BodyHas | Dated | Sized,
+    key: HasFlags | HasKeyword | IsRecent | Numbers | Among | HeaderHas | BodyHas | Dated | Sized,
     message: MessageView,
-    extent: Extent,
 ) -> bool | None:
     if isinstance(key, HasFlags):
         return key.flags in message.flags.system
+    if isinstance(key, Among):
+        number = message.uid if key.uid else message.number
+        at = bisect_right(key.lows, number)
+        return at > 0 and number <= key.highs[at - 1]
     if isinstance(key, Numbers):
-        if key.uid:
-            return key.numbers.contains(message.uid, extent.largest_uid)
-        return key.numbers.contains(message.number, extent.messages)
+        raise TypeError("bind the key first")
     if isinstance(key, HeaderHas):
         values = message.header(key.name)
         if values is None:

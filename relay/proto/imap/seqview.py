@@ -89,20 +89,25 @@ class SeqView:
 
     def tell(self, *, expunges: bool) -> list[Told]:
         """What may be told now, in order; afterwards the view counts it as known."""
-        told: list[Told] = []
-        if (expunges and self._gone) or self._arrived:
-            self._own()
-        if expunges and self._gone:
-            # From the highest number down, so that no number shifts under a later one.
-            for uid in sorted(self._gone, reverse=True):
-                at = bisect_left(self._uids, uid)
-                del self._uids[at]
-                told.append(Expunged(at + 1, uid))
-            self._gone.clear()
+        told: list[Told] = list(self.tell_expunged()) if expunges else []
         if self._arrived:
+            self._own()
             self._uids.extend(self._arrived)
             self._arrived.clear()
             told.append(Exists(len(self._uids)))
+        return told
+
+    def tell_expunged(self) -> list[Expunged]:
+        """Only the removals: from the highest number down, so that no number shifts under a later one."""
+        if not self._gone:
+            return []
+        self._own()
+        told = []
+        for uid in sorted(self._gone, reverse=True):
+            at = bisect_left(self._uids, uid)
+            del self._uids[at]
+            told.append(Expunged(at + 1, uid))
+        self._gone.clear()
         return told
 
     def _own(self) -> None:

@@ -1,0 +1,223 @@
+"""A user's own connection to the primary's IMAP server: logged in on the user's behalf, then handed over as it is.
+
+Credentials enter; a logged-in stream leaves, or the primary's refusal, or `NoContact` with a bland reason. It speaks our
+own codec (`proto/imap/client`), because what follows is spliced byte for byte and nothing may be lost in between.
+
+1. The opening (connect, greeting, TLS, CAPABILITY) has one deadline, the login another.
+2. PREAUTH, and an endpoint that shall be encrypted and is not, are refused: credentials never go out unprotected
+   against the configuration (RFC 9051 11.3).
+3. Octets that come between the server's OK and the TLS handshake break the connection.
+4. Only a NO without a code that says "later" counts as a refusal of the password (RFC 5530 3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from enum import StrEnum
+
+import msgspec
+
+from relay.primary.errors import NoContact
+from relay.primary.settings import Endpoint, TlsMode
+from relay.primary.stream import Closed, Stream
+from relay.primary.tls import client_context
+from relay.proto.imap import client_data, encode
+from relay.proto.imap.client import Continuation, Data, Event, Malformed, ResponseReader, Status
+from relay.proto.imap.limits import Limits
+
+_LIMITS = Limits(line=65_536, literal=4_096, command=131_072, tokens=2_000, depth=8)
+_MOST_LINES = 1_000
+"""Untagged lines before one answer: a server that talks without end is of no use."""
+_LATER = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG", "CONTACTADMIN"})
+
+
+class RawSettings(msgspec.Struct, frozen=True):
+    """Where the primary's IMAP is. Times in seconds."""
+
+    endpoint: Endpoint
+    open_seconds: float = 5.0
+    login_seconds: float = 20.0
+    stall_seconds: float = 60.0
+    """For the primary to take what fills our send buffer."""
+
+
+class Judgement(StrEnum):
+    """What the primary made of the credentials."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    LATER = "later"
+    """It answered, but could not judge."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The primary's answer to a login."""
+
+    judgement: Judgement
+    capabilities: tuple[str, ...] = ()
+    """After login; empty when it was refused."""
+
+
+class RawSession:
+    """An open, greeted and (as configured) encrypted connection, not logged in yet. Made by `connect`."""
+
+    def __init__(self, stream: Stream, settings: RawSettings) -> None:
+        self._stream = stream
+        self._settings = settings
+        self._reader = ResponseReader(_LIMITS)
+        self._tags = 0
+        self.capabilities: tuple[str, ...] = ()
+
+    async def open(self) -> None:
+        """Greeting, TLS, CAPABILITY. NoContact, Closed, TimeoutError."""
+        endpoint = self._settings.endpoint
+        greeting = await self._event()
+        if not isinstance(greeting, Status) or greeting.tag is not None or greeting.status != "OK":
+            raise NoContact("primary did not greet")  # PREAUTH included: invariant 2
+        if endpoint.tls is not TlsMode.IMPLICIT:
+            await self._ask_capabilities()
+            if endpoint.tls is TlsMode.STARTTLS or (
+                endpoint.tls is TlsMode.OPPORTUNISTIC and "STARTTLS" in self.capabilities
+            ):
+                await self._start_tls()
+        await self._ask_capabilities()
+
+    async def _start_tls(self) -> None:
+        answer, _ = await self._command(b"STARTTLS")
+        if answer.status != "OK":
+            raise NoContact("primary refuses STARTTLS")
+        if self._reader.pending:
+            raise NoContact("primary spoke before TLS")
+        endpoint = self._settings.endpoint
+        await self._stream.start_tls(
+            client_context(endpoint),
+            server_side=False,
+            seconds=self._settings.open_seconds,
+            server_hostname=endpoint.host,
+        )
+
+    async def login(self, login: str, password: bytes) -> Answer:
+        """Log in as the user. NoContact: the primary could not be asked, or went away."""
+        try:
+            async with asyncio.timeout(self._settings.login_seconds):
+                answer, lines = await self._say_credentials(login.encode(), password)
+                if answer.status != "OK":
+                    later = answer.status == "BAD" or answer.code in _LATER
+                    return Answer(Judgement.LATER if later else Judgement.REFUSED)
+                self._learn(answer, lines)
+                if answer.code != "CAPABILITY" and not any(line.name == "CAPABILITY" for line in lines):
+                    await self._ask_capabilities()
+                return Answer(Judgement.OK, self.capabilities)
+        except TimeoutError:
+            raise NoContact("primary did not answer a login in time") from None
+        except Closed:
+            raise NoContact("primary went away during a login") from None
+
+    async def _say_credentials(self, login: bytes, password: bytes) -> tuple[Status, list[Data]]:
+        if "AUTH=PLAIN" in self.capabilities and b"\0" not in login + password:
+            blob = base64.b64encode(b"\0" + login + b"\0" + password)
+            if "SASL-IR" in self.capabilities:  # RFC 4959
+                return await self._command(b"AUTHENTICATE PLAIN " + blob)
+            return await self._command(b"AUTHENTICATE PLAIN", blob)
+        if "LOGINDISABLED" in self.capabilities:
+            raise NoContact("primary takes no login here")
+        parts = [b"LOGIN "]
+        for argument, end in ((login, b" "), (password, b"")):
+            word = encode.string(argument)
+            if word.startswith(b"{"):
+                head, _, rest = word.partition(b"\r\n")
+                parts[-1] += head
+                parts.append(rest + end)
+            else:
+                parts[-1] += word + end
+        return await self._command(*parts)
+
+    def hand_over(self) -> tuple[Stream, bytes]:
+        """The logged-in stream, and what the server said after its last answer; this object is done with it."""
+        return self._stream, self._reader.drain()
+
+    def close(self) -> None:
+        """End it. Idempotent."""
+        self._stream.abort()
+
+    # --- one command at a time ---
+
+    async def _command(self, first: bytes, *rest: bytes) -> tuple[Status, list[Data]]:
+        """The tagged answer and the untagged data before it; `rest` goes out piece by piece after each `+`."""
+        self._tags += 1
+        tag = f"r{self._tags}"
+        self._stream.put(tag.encode("ascii") + b" " + first + b"\r\n")
+        pieces = list(rest)
+        lines: list[Data] = []
+        for _ in range(_MOST_LINES):
+            event = await self._event()
+            if isinstance(event, Continuation):
+                # A challenge that we have no answer for is cancelled (RFC 9051 6.2.2).
+                self._stream.put((pieces.pop(0) if pieces else b"*") + b"\r\n")
+            elif isinstance(event, Data):
+                lines.append(event)
+            elif isinstance(event, Status):
+                if event.tag == tag:
+                    return event, lines
+                if event.tag is None and event.status == "BYE":
+                    raise Closed
+        raise NoContact("primary talks without end")
+
+    async def _ask_capabilities(self) -> None:
+        answer, lines = await self._command(b"CAPABILITY")
+        self._learn(answer, lines)
+
+    def _learn(self, answer: Status, lines: list[Data]) -> None:
+        for line in lines:
+            if line.name == "CAPABILITY":
+                self.capabilities = client_data.capabilities(line.tokens)
+        if answer.code == "CAPABILITY":
+            self.capabilities = client_data.capabilities(answer.arguments)
+
+    async def _event(self) -> Event:
+        while True:
+            event = self._reader.next()
+            if event is not None:
+                if isinstance(event, Malformed):
+                    raise NoContact("primary does not speak IMAP")
+                return event
+            data = self._stream.take()
+            if data:
+                self._reader.feed(data)
+            elif self._stream.ended:
+                raise Closed
+            else:
+                await self._stream.wait(None)
+
+
+async def connect(settings: RawSettings) -> RawSession:
+    """An open session, before login. NoContact."""
+    loop = asyncio.get_running_loop()
+    endpoint = settings.endpoint
+    implicit = endpoint.tls is TlsMode.IMPLICIT
+    session: RawSession | None = None
+    try:
+        async with asyncio.timeout(settings.open_seconds):
+            _, stream = await loop.create_connection(
+                lambda: Stream(loop, stall_seconds=settings.stall_seconds),
+                endpoint.host,
+                endpoint.port,
+                ssl=client_context(endpoint) if implicit else None,
+                server_hostname=endpoint.host if implicit else None,
+            )
+            session = RawSession(stream, settings)
+            await session.open()
+            opened, session = session, None
+            return opened
+    except TimeoutError:
+        raise NoContact("primary did not answer in time") from None
+    except ConnectionRefusedError:
+        raise NoContact("connection refused") from None
+    except Closed:
+        raise NoContact("primary closed the connection") from None
+    except OSError as error:  # ssl.SSLError is one
+        raise NoContact("primary is not reachable") from error
+    finally:
+        if session is not None:
+            session.close()

@@ -1,0 +1,22 @@
+"""What the standby announces (RFC 9051 7.2.2): only what it does."""
+
+from __future__ import annotations
+
+_ALWAYS = "IMAP4rev1 ID ENABLE"
+_BEFORE_LOGIN = "LITERAL- SASL-IR"
+"""RFC 7888 5: a stranger's non-synchronising literals are small ones."""
+_AFTER_LOGIN = "LITERAL+ IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS"
+
+
+def before_login(*, starttls: bool, login: bool) -> bytes:
+    """For the greeting and for CAPABILITY before login, as `CAPABILITY ...`."""
+    words = [_ALWAYS, _BEFORE_LOGIN]
+    if starttls:
+        words.append("STARTTLS")
+    words.append("AUTH=PLAIN" if login else "LOGINDISABLED")
+    return f"CAPABILITY {' '.join(words)}".encode("ascii")
+
+
+def after_login() -> bytes:
+    """After login, as `CAPABILITY ...`."""
+    return f"CAPABILITY {_ALWAYS} {_AFTER_LOGIN}".encode("ascii")

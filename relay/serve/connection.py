@@ -1,0 +1,81 @@
+"""One client connection from its first octet to its last: door, then standby session or passage."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+from relay.core.errors import NotNow
+from relay.obs.logs import bound, logger
+from relay.primary.stream import Stream
+from relay.proto.imap import encode
+from relay.serve.capabilities import after_login
+from relay.serve.door import ByPrimary, Door
+from relay.serve.passing import Passage, passable
+from relay.serve.ports import Services
+from relay.serve.session import Session
+from relay.serve.talk import Gone, Talk
+
+_log = logger("serve.connection")
+
+
+class Connection:
+    """Made by the listener; `run` is its life."""
+
+    def __init__(
+        self, stream: Stream, client: str, services: Services, context: Callable[[], ssl.SSLContext | None]
+    ) -> None:
+        self._stream = stream
+        self._services = services
+        self._context = context
+        self._talk = Talk(stream, client, services.settings.limits.errors, services.metrics)
+        self._passage: Passage | None = None
+
+    async def run(self) -> None:
+        """Serve until either side has had enough."""
+        try:
+            with bound(client=self._talk.client):
+                await self._serve()
+        except Gone:
+            pass
+        except asyncio.CancelledError:
+            self._stream.abort()
+            raise
+        except Exception as bug:
+            _log.exception("connection_failed", exc_info=bug)
+            self._stream.put(encode.condition(None, "BYE", "Local problem, connect again", b"UNAVAILABLE"))
+        finally:
+            self._stream.close()
+
+    async def _serve(self) -> None:
+        talk, services = self._talk, self._services
+        while True:
+            way = await Door(talk, services, self._context).run()
+            if isinstance(way, ByPrimary):
+                primary, said = way.session.hand_over()
+                answer = encode.condition(way.tag, "OK", "Logged in", passable(way.capabilities))
+                self._passage = Passage(self._stream, primary, services)
+                await self._passage.run(answer + said, talk.receiver.drain() + self._stream.take())
+                return
+            try:
+                account = await services.mailboxes.open_account(way.address)
+            except NotNow as later:
+                _log.warning("account_not_opened", exc_info=later)
+                talk.no(way.tag, "Mailboxes are not available at the moment, try again later", b"UNAVAILABLE")
+                await talk.settle()
+                continue
+            talk.ok(way.tag, "Logged in", after_login())
+            await talk.settle()
+            await Session(talk, services, account).run()
+
+    def watch(self) -> None:
+        """Look at the mode: a primary that is down keeps no client."""
+        if self._passage is not None:
+            self._passage.end_if_down()
+
+    def stop(self) -> None:
+        """The node stops: end as soon as no command is under way."""
+        if self._passage is not None:
+            self._passage.stop()
+        self._talk.stop()

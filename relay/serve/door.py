@@ -1,0 +1,279 @@
+"""Before login: greeting, TLS, credentials (RFC 9051 6.1, 6.2). What comes of it is a `Way` to be served.
+
+1. Credentials are asked for only inside TLS, or from this machine where that is allowed (RFC 9051 11.3).
+2. While the primary's IMAP and login are in use, it judges; when it cannot be reached the standby judges, at once.
+3. A wrong password, an unknown user and a throttled client get the same words after the same time.
+4. "Not now" is never said as "wrong password": NO [UNAVAILABLE] (RFC 5530 3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import ipaddress
+import ssl
+from collections.abc import Callable
+from typing import TypeAlias
+
+import msgspec
+
+from relay.core.errors import NotNow
+from relay.core.mode import USES_PRIMARY, Service, Signal
+from relay.obs.logs import logger
+from relay.primary import imap_raw
+from relay.primary.errors import NoContact
+from relay.primary.imap_raw import Judgement, RawSession
+from relay.primary.stream import Closed
+from relay.proto.imap import commands as c
+from relay.proto.imap import encode, grammar
+from relay.proto.imap.receiver import Event, Frame, Line, Rejected
+from relay.serve.capabilities import before_login
+from relay.serve.common import identify
+from relay.serve.ports import Services, Verdict
+from relay.serve.talk import Gone, Talk
+
+_log = logger("serve.door")
+_LONGEST_LOGIN = 1_000
+
+
+class ByPrimary(msgspec.Struct, frozen=True):
+    """Logged in on the primary: to be passed through."""
+
+    tag: str
+    session: RawSession
+    capabilities: tuple[str, ...]
+
+
+class ByStandby(msgspec.Struct, frozen=True):
+    """Logged in here: to be served by the standby."""
+
+    tag: str
+    address: str
+
+
+Way: TypeAlias = ByPrimary | ByStandby
+
+
+class Door:
+    """Runs a conversation up to its login."""
+
+    def __init__(self, talk: Talk, services: Services, context: Callable[[], ssl.SSLContext | None]) -> None:
+        self._talk = talk
+        self._services = services
+        self._context = context
+        self._failures_left = services.settings.limits.logins
+
+    @property
+    def _may_login(self) -> bool:
+        if self._talk.stream.tls:
+            return True
+        if self._services.settings.plaintext_auth == "never":
+            return False
+        return ipaddress.ip_address(self._talk.client.partition("%")[0]).is_loopback
+
+    def _capabilities(self) -> bytes:
+        starttls = not self._talk.stream.tls and self._context() is not None
+        return before_login(starttls=starttls, login=self._may_login)
+
+    async def run(self) -> Way:
+        """Until somebody is logged in. Gone."""
+        talk, seconds = self._talk, self._services.settings.deadlines.login
+        try:
+            async with asyncio.timeout(seconds):
+                talk.ok(None, "Ready", self._capabilities())
+                while True:
+                    way = await self._event(await talk.event(seconds))
+                    if way is not None:
+                        return way
+                    await talk.settle()
+        except TimeoutError:
+            self._services.metrics.faults["timeout"].inc()
+            await talk.bye("Too long without a login")
+            raise Gone from None
+
+    async def _event(self, event: Event) -> Way | None:
+        if isinstance(event, Frame):
+            return await self._frame(event)
+        if isinstance(event, Rejected):
+            await self._talk.rejected(event)
+        return None
+
+    async def _frame(self, frame: Frame) -> Way | None:
+        parsed, talk, tag = grammar.parse(frame.tokens), self._talk, frame.tag
+        if isinstance(parsed, grammar.Invalid):
+            await talk.bad(tag, parsed.text)
+            return None
+        command = parsed.command
+        if c.State.NOT_AUTHENTICATED not in parsed.row.states:
+            await talk.bad(tag, "Log in first")
+        elif isinstance(command, c.Login):
+            return await self._login(tag, command.user, command.password)
+        elif isinstance(command, c.Authenticate):
+            return await self._authenticate(tag, command)
+        elif isinstance(command, c.StartTls):
+            await self._start_tls(tag)
+        elif isinstance(command, c.Capability):
+            talk.untagged(self._capabilities())
+            talk.ok(tag, "Capabilities told")
+        elif isinstance(command, c.Id):
+            identify(talk, self._services.settings)
+            talk.ok(tag, "Pleased to meet you")
+        elif isinstance(command, c.Logout):
+            await talk.bye("Goodbye")
+            talk.ok(tag, "Logged out")
+            talk.flush()
+            raise Gone
+        else:
+            talk.ok(tag, "Done")
+        return None
+
+    async def _start_tls(self, tag: str) -> None:
+        talk, context = self._talk, self._context()
+        stream = talk.stream
+        if stream.tls or context is None:
+            await talk.bad(tag, "No TLS to start")
+            return
+        stream.hold()
+        if talk.receiver.pending or stream.take():
+            # Plaintext behind STARTTLS is an injection or a broken client: no command of it may ever run.
+            self._services.metrics.faults["pipelined_tls"].inc()
+            await talk.bye("Nothing may follow STARTTLS")
+            raise Gone
+        talk.ok(tag, "Begin TLS now")
+        talk.flush()
+        try:
+            await stream.start_tls(context, server_side=True, seconds=self._services.settings.deadlines.handshake)
+        except Closed:
+            self._services.metrics.faults["tls"].inc()
+            raise Gone from None
+
+    # --- credentials ---
+
+    async def _authenticate(self, tag: str, command: c.Authenticate) -> Way | None:
+        talk = self._talk
+        if command.mechanism != "PLAIN":
+            talk.no(tag, "Mechanism is not supported", b"CANNOT")
+            return None
+        if not self._may_login:
+            self._refuse_plaintext(tag)
+            return None
+        answer = command.initial
+        if answer is None:
+            talk.send(encode.continuation(b""))
+            talk.receiver.expect_line()
+            line = await talk.event(self._services.settings.deadlines.login)
+            if not isinstance(line, Line):
+                if isinstance(line, Rejected):
+                    await talk.rejected(line)
+                return None
+            answer = line.data
+        if answer == b"*":  # RFC 9051 6.2.2
+            await talk.bad(tag, "Authentication cancelled")
+            return None
+        try:
+            parts = base64.b64decode(answer, validate=True).split(b"\0")
+        except binascii.Error:
+            await talk.bad(tag, "Not base 64")
+            return None
+        if len(parts) != 3 or (parts[0] and parts[0] != parts[1]):
+            # RFC 4616 2: acting for somebody else is for the primary's masters, not through here.
+            await self._refuse(tag, asyncio.get_running_loop().time())
+            return None
+        return await self._login(tag, parts[1], parts[2])
+
+    def _refuse_plaintext(self, tag: str) -> None:
+        self._talk.no(tag, "Start TLS first", b"PRIVACYREQUIRED")
+
+    async def _login(self, tag: str, user: bytes, password: bytes) -> Way | None:
+        if not self._may_login:
+            self._refuse_plaintext(tag)
+            return None
+        started = asyncio.get_running_loop().time()
+        try:
+            judged = await self._judge(tag, user, password)
+        except NotNow:
+            judged = Verdict.UNAVAILABLE
+        if not isinstance(judged, Verdict):
+            return judged
+        if judged is Verdict.UNAVAILABLE:
+            self._talk.no(tag, "Cannot check logins at the moment, try again later", b"UNAVAILABLE")
+        else:
+            await self._refuse(tag, started)
+        return None
+
+    async def _judge(self, tag: str, user: bytes, password: bytes) -> Way | Verdict:
+        """Who serves the client, or why nobody does. NotNow."""
+        services, client = self._services, self._talk.client
+        try:
+            login = user.decode("utf-8")
+        except UnicodeDecodeError:
+            return Verdict.REFUSED
+        if not login or not password or len(login) > _LONGEST_LOGIN or any(ord(char) < 32 for char in login):
+            return Verdict.REFUSED
+        if not await services.logins.admits(login, client=client):
+            return Verdict.REFUSED
+        if self._asks_primary:
+            judged = await self._ask_primary(tag, login, password)
+            if isinstance(judged, ByPrimary):
+                return judged
+            if judged is Judgement.REFUSED:
+                await services.logins.refused(login, client=client)
+                return Verdict.REFUSED
+            if judged is Judgement.LATER:
+                return Verdict.UNAVAILABLE
+        result = await services.logins.check(login, password, client=client)
+        if result.verdict is Verdict.OK and result.address is not None:
+            return ByStandby(tag, result.address)
+        return Verdict.REFUSED if result.verdict is Verdict.REFUSED else Verdict.UNAVAILABLE
+
+    @property
+    def _asks_primary(self) -> bool:
+        board = self._services.board
+        return self._services.primary is not None and all(
+            USES_PRIMARY[board.mode(service)] for service in (Service.IMAP, Service.LOGIN)
+        )
+
+    async def _ask_primary(self, tag: str, login: str, password: bytes) -> ByPrimary | Judgement | None:
+        """None: the primary is not there; the standby decides."""
+        services = self._services
+        assert services.primary is not None
+        session: RawSession | None = None
+        try:
+            session = await imap_raw.connect(services.primary)
+            answer = await session.login(login, password)
+            if answer.judgement is not Judgement.OK:
+                if answer.judgement is Judgement.LATER:
+                    services.board.evidence(Service.LOGIN, Signal.FAIL, "primary cannot judge a login")
+                return answer.judgement
+            services.board.evidence(Service.IMAP, Signal.OK, "login")
+            services.board.evidence(Service.LOGIN, Signal.OK, "login")
+            services.chores.start(self._remember(login, password))
+            way, session = ByPrimary(tag, session, answer.capabilities), None
+        except NoContact as problem:
+            if problem.evidence:
+                services.board.evidence(Service.IMAP, Signal.FAIL, problem.reason)
+            return None
+        else:
+            return way
+        finally:
+            if session is not None:
+                session.close()
+
+    async def _remember(self, login: str, password: bytes) -> None:
+        """Beside the session: hashing a password takes longer than the login did."""
+        try:
+            await self._services.logins.remember(login, password)
+        except NotNow as problem:
+            # The user is logged in on the primary; that the next outage may not know them is for the operator.
+            _log.warning("login_not_remembered", exc_info=problem)
+
+    async def _refuse(self, tag: str, started: float) -> None:
+        """Invariant 3. Gone after too many."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, started + self._services.settings.deadlines.failure - loop.time()))
+        self._talk.no(tag, "Wrong user name or password", b"AUTHENTICATIONFAILED")
+        self._failures_left -= 1
+        if self._failures_left <= 0:
+            await self._talk.bye("Too many failed logins")
+            raise Gone

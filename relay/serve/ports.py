@@ -1,0 +1,82 @@
+"""What the IMAP front needs of its collaborators, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from relay.core.clock import Clock
+from relay.core.errors import Damaged
+from relay.core.ids import ItemId
+from relay.core.mode import ModeBoard
+from relay.obs.metrics import ServeMetrics
+from relay.primary.imap_raw import RawSettings
+from relay.serve.chores import Chores
+from relay.serve.gate import Gate
+from relay.serve.settings import ServeSettings
+from relay.spool.feed import Feed
+from relay.spool.mailboxes import Mailboxes
+
+
+class Verdict(StrEnum):
+    """What became of a login on the standby."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    """Wrong, unknown or throttled: the client is told the same."""
+    UNAVAILABLE = "unavailable"
+    """It cannot be judged: nothing is remembered, or the store does not answer."""
+
+
+class LoginResult(msgspec.Struct, frozen=True):
+    """`address` names the account whose mailboxes are served; set when the verdict is OK."""
+
+    verdict: Verdict
+    address: str | None = None
+
+
+class Logins(Protocol):
+    """The `accounts` service."""
+
+    async def check(self, login: str, password: bytes, *, client: str) -> LoginResult:
+        """By configured users and remembered verifiers; throttled by account and by `client`, an IP address."""
+        ...
+
+    async def admits(self, login: str, *, client: str) -> bool:
+        """Whether an attempt may be made at all, also on the primary."""
+        ...
+
+    async def remember(self, login: str, password: bytes) -> None:
+        """It has just worked on the primary. NotNow."""
+        ...
+
+    async def refused(self, login: str, *, client: str) -> None:
+        """It has just been refused by the primary: counts for the throttle."""
+        ...
+
+
+async def _nothing(item: ItemId, damage: Damaged) -> None:
+    """Damage that nobody wants to know of (tests of the front alone)."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything that the connections of a worker share."""
+
+    settings: ServeSettings
+    mailboxes: Mailboxes
+    feed: Feed
+    logins: Logins
+    board: ModeBoard
+    primary: RawSettings | None
+    """None = there is no primary to pass anybody through to."""
+    clock: Clock
+    metrics: ServeMetrics
+    gate: Gate
+    chores: Chores = field(default_factory=Chores)
+    damaged: Callable[[ItemId, Damaged], Awaitable[None]] = field(default=_nothing)
+    """Told of items whose bytes did not verify (`spool.queue.Queue.quarantine`)."""

@@ -1,0 +1,147 @@
+"""SEARCH (RFC 9051 6.4.4): rows decide where they can, then headers from summaries, then bodies, page by page."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from relay.core.errors import Damaged
+from relay.proto.imap import commands as c
+from relay.proto.imap import search as keys
+from relay.proto.imap import text
+from relay.proto.imap.flags import Flags
+from relay.serve.answers import DONE, Answer
+from relay.serve.selected import PAGE, Selected
+from relay.serve.summary import Summary
+from relay.store.records import MessageRow
+
+if TYPE_CHECKING:
+    from relay.serve.session import Session
+
+_BATCH = 100
+
+
+async def search(session: Session, command: c.Search) -> Answer:
+    """SEARCH and UID SEARCH."""
+    mailbox = session.mailbox
+    view = mailbox.view
+    key = keys.bind(command.key, messages=len(view), largest_uid=view.largest_uid)
+    found: list[int] = []
+    uids = view.uids()
+    for start in range(0, len(uids), PAGE):
+        unsure: list[_View] = []
+        for row in await mailbox.rows(uids[start : start + PAGE]):
+            message = _View(mailbox, row)
+            answer = keys.evaluate(key, message)
+            if answer is None:
+                unsure.append(message)
+            elif answer:
+                found.append(row.uid)
+        for batch in range(0, len(unsure), _BATCH):
+            found += await _look_inside(session, key, unsure[batch : batch + _BATCH])
+    found.sort()
+    numbers = found if command.by_uid else [view.number(uid) for uid in found]
+    session.talk.untagged(b"SEARCH", *(b"%d" % number for number in numbers))
+    return DONE
+
+
+async def _look_inside(session: Session, key: keys.Key, messages: list[_View]) -> list[int]:
+    """UIDs of those that match once their text is looked at; a damaged one has none, and does not match."""
+    found: list[int] = []
+    summaries = await session.summaries.get([message.row.item for message in messages])
+    for message in messages:
+        summary = summaries.get(message.row.item)
+        try:
+            if isinstance(summary, Summary):
+                await message.load_header(session, summary)
+                if keys.evaluate(key, message) is None:
+                    await message.load_body(session, summary)
+            elif isinstance(summary, Damaged):
+                await session.services.damaged(message.row.item, summary)
+        except Damaged as damage:
+            await session.services.damaged(message.row.item, damage)
+        message.settle()
+        if keys.evaluate(key, message):
+            found.append(message.row.uid)
+        message.forget()
+        await asyncio.sleep(0)  # decoding is work: others are served in between
+    return found
+
+
+class _View:
+    """`proto.imap.search.MessageView` of one row."""
+
+    def __init__(self, mailbox: Selected, row: MessageRow) -> None:
+        self.row = row
+        self._mailbox = mailbox
+        self._fields: dict[str, list[str]] | None = None
+        self._body: str | None = None
+
+    @property
+    def number(self) -> int:
+        return self._mailbox.view.number(self.row.uid)
+
+    @property
+    def uid(self) -> int:
+        return self.row.uid
+
+    @property
+    def flags(self) -> Flags:
+        return self._mailbox.flags(self.row)
+
+    @property
+    def recent(self) -> bool:
+        return self._mailbox.is_recent(self.row.uid)
+
+    @property
+    def internal_date(self) -> float:
+        return self.row.internal_date
+
+    @property
+    def size(self) -> int:
+        return self.row.size
+
+    def header(self, name: str) -> Sequence[str] | None:
+        return None if self._fields is None else self._fields.get(name, ())
+
+    def header_text(self) -> str | None:
+        if self._fields is None:
+            return None
+        return "\n".join(f"{name}: {value}" for name, values in self._fields.items() for value in values).casefold()
+
+    def body_text(self) -> str | None:
+        return self._body
+
+    async def load_header(self, session: Session, summary: Summary) -> None:
+        """Damaged, NotNow."""
+        header = summary.header
+        if header is None:
+            header = await self._read(session, 0, summary.root().body_start)
+        self._fields = text.fields(header)
+
+    async def load_body(self, session: Session, summary: Summary) -> None:
+        """The text of all text parts, within limits. Damaged, NotNow."""
+        left = session.services.settings.limits.search_octets
+        found = []
+        for part in text.text_parts(summary.root()):
+            size = min(part.octets, left)
+            if size <= 0:
+                break
+            left -= size
+            raw = await self._read(session, part.body_start, part.body_start + size)
+            found.append(text.part_text(part, raw))
+        self._body = "\n".join(found).casefold()
+
+    async def _read(self, session: Session, start: int, end: int) -> bytes:
+        message = await session.services.mailboxes.open_message(self.row.item)
+        return b"" if message is None else await message.read(start, end - start)
+
+    def settle(self) -> None:
+        """What could not be loaded is empty."""
+        self._fields = self._fields if self._fields is not None else {}
+        self._body = self._body if self._body is not None else ""
+
+    def forget(self) -> None:
+        """Let go of the text."""
+        self._fields = self._body = None

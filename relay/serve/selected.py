@@ -1,0 +1,144 @@
+"""A mailbox as one session has it selected: message numbers, and what of the change feed is yet to be told.
+
+1. The feed is joined before the mailbox is read, so no change falls in between; repetitions are harmless (`seqview`).
+2. A session is not told of flag changes that it made itself with .SILENT, and of others once.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+
+from relay.proto.imap import flags
+from relay.proto.imap.flags import Flags, System
+from relay.proto.imap.seqview import SeqView
+from relay.spool.feed import Feed
+from relay.spool.mailboxes import Folder, Mailboxes, Seen
+from relay.store.records import Change, ChangeKind, MessageRow
+
+PAGE = 500
+"""Rows per query."""
+
+
+class Selected:
+    """Made by `select`."""
+
+    def __init__(self, folder: Folder, mailboxes: Mailboxes, *, read_only: bool, session: str, base: int) -> None:
+        self.folder = folder
+        self.read_only = read_only
+        self.view = SeqView(array("I"))
+        self.deleted = False
+        """The mailbox itself is gone."""
+        self._mailboxes = mailboxes
+        self._session = session
+        self._base = base
+        self._flagged: set[int] = set()
+        self._own: dict[int, int] = {}
+        """UID -> `seq` up to which this session knows the flags, for changes that the feed has yet to bring."""
+        self._early: list[Change] | None = []
+        self._recent_from = 0
+        self._leave: Callable[[], None] = lambda: None
+        self._on_change: Callable[[], None] = lambda: None
+
+    async def load(self, feed: Feed) -> list[MessageRow]:
+        """Join the feed, read the mailbox; all its rows. NotNow."""
+        self._leave = feed.on_mailbox(self.folder.row.id, self._heard)
+        try:
+            rows: list[MessageRow] = []
+            while page := await self._mailboxes.messages(self.folder, after_uid=rows[-1].uid if rows else 0):
+                rows.extend(page)
+        except BaseException:
+            self._leave()
+            raise
+        self.view = SeqView(array("I", (row.uid for row in rows)))
+        self._recent_from = max(self.view.largest_uid + 1, self.folder.row.uidnext)
+        early, self._early = self._early or [], None
+        for change in early:
+            self._heard(change)
+        return rows
+
+    def on_change(self, call: Callable[[], None]) -> None:
+        """`call()` whenever something is there to tell (IDLE)."""
+        self._on_change = call
+
+    def close(self) -> None:
+        """Leave the feed. Idempotent."""
+        self._leave()
+        self._leave = lambda: None
+        self._on_change = lambda: None
+
+    @property
+    def seen(self) -> Seen:
+        """Under what knowledge this session changes something."""
+        return Seen(self._session, self._base)
+
+    def is_recent(self, uid: int) -> bool:
+        """New since this session selected the mailbox: nobody knows who else was told (RFC 3501 2.3.2)."""
+        return uid >= self._recent_from
+
+    def recent(self) -> int:
+        """How many are."""
+        return sum(1 for uid in self.view.uids()[-1000:] if self.is_recent(uid))
+
+    # --- the feed ---
+
+    def _heard(self, change: Change) -> None:
+        if self._early is not None:
+            self._early.append(change)
+            return
+        self._base = max(self._base, change.seq)
+        uid = change.uid
+        if uid is None:
+            return
+        if change.kind is ChangeKind.ARRIVED:
+            self.view.arrive([uid])
+        elif change.kind is ChangeKind.EXPUNGED:
+            self.view.vanish([uid])
+            self._flagged.discard(uid)
+            self._own.pop(uid, None)
+        elif change.kind is ChangeKind.FLAGS:
+            if change.seq > self._own.get(uid, 0):
+                self._own.pop(uid, None)
+                self._flagged.add(uid)
+            elif change.seq == self._own[uid]:
+                del self._own[uid]
+        self._on_change()
+
+    def knows(self, rows: Iterable[MessageRow]) -> None:
+        """The session has been told (or has itself made) the flags in these rows."""
+        for row in rows:
+            if row.changed > self._base:
+                self._own[row.uid] = row.changed
+            self._flagged.discard(row.uid)
+
+    def take_flagged(self) -> list[int]:
+        """UIDs whose flags changed behind this session's back; they count as told."""
+        known = sorted(uid for uid in self._flagged if self.view.number(uid) and not self.view.is_gone(uid))
+        self._flagged.clear()
+        return known
+
+    @property
+    def dirty(self) -> bool:
+        """Whether there is something to tell."""
+        return self.view.dirty or bool(self._flagged)
+
+    # --- rows ---
+
+    async def rows(self, uids: Sequence[int]) -> list[MessageRow]:
+        """Rows of up to `PAGE` messages. NotNow."""
+        return await self._mailboxes.message_rows(self.folder, uids)
+
+    def flags(self, row: MessageRow) -> Flags:
+        """Flags of a row."""
+        return Flags(System(row.flags), self._mailboxes.keywords(row) if row.keywords is not None else ())
+
+
+def keywords_in(mailboxes: Mailboxes, rows: Iterable[MessageRow]) -> list[str]:
+    """Every keyword used, once, for the FLAGS response."""
+    found: dict[str, str] = {}
+    for row in rows:
+        if row.keywords is not None:
+            for word in mailboxes.keywords(row):
+                if flags.parse([word.encode("ascii", "replace")]) is not None:
+                    found.setdefault(word.lower(), word)
+    return sorted(found.values())
