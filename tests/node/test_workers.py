@@ -109,9 +109,7 @@ async def test_workers_end_when_the_supervisor_is_killed(tmp_path: Path) -> None
     births = Births(tmp_path / "births")
     worker = """
         import asyncio
-        import pytest
-
-from relay.workers import watch_supervisor
+        from relay.workers import watch_supervisor
         async def main():
             stop = asyncio.Event()
             watch_supervisor(stop.set)
@@ -124,9 +122,7 @@ from relay.workers import watch_supervisor
     parent = textwrap.dedent(
         f"""
         import asyncio, os, sys
-        import pytest
-
-from relay.workers import Supervisor, WorkerSettings
+        from relay.workers import Supervisor, WorkerSettings
         program = {program!r}
         asyncio.run(Supervisor(
             lambda slot: (sys.executable, "-c", program, str(slot), {str(births.path)!r}), 1,
