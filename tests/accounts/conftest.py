@@ -1,0 +1,67 @@
+"""Accounts on the real embedded engine, with a key of their own and time that a test moves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from relay.accounts.credentials import Credentials
+from relay.accounts.directory import Directory, DirectorySettings
+from relay.accounts.login import LoginService, LoginSettings
+from relay.accounts.names import Naming, NamingSettings
+from relay.core.clock import ManualClock
+from relay.store.sqlite import SqliteSettings, SqliteStore, open_store
+from relay.vault.bootstrap import open_vault
+from relay.vault.keys import KeyRing, init_key_file
+from relay.vault.sealing import Vault
+
+
+@dataclass
+class World:
+    """Everything a test of accounts touches."""
+
+    path: Path
+    store: SqliteStore
+    vault: Vault
+    clock: ManualClock
+    naming: Naming
+    credentials: Credentials
+    slept: list[float] = field(default_factory=list)
+    services: list[LoginService] = field(default_factory=list)
+
+    async def sleep(self, seconds: float) -> None:
+        """Note the wait instead of waiting."""
+        self.slept.append(seconds)
+
+    def logins(self, settings: LoginSettings = LoginSettings()) -> LoginService:  # noqa: B008  # frozen
+        """A login service, as another worker process would have it; closed with the world."""
+        service = LoginService(self.credentials, self.naming, self.clock, settings, sleep=self.sleep)
+        self.services.append(service)
+        return service
+
+    def directory(self, settings: DirectorySettings) -> Directory:
+        """A directory, as another worker process would have it."""
+        return Directory(self.store, self.vault, self.naming, self.clock, settings)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """An open store and vault."""
+    key = tmp_path / "relay.key"
+    init_key_file(key)
+    store = await open_store(tmp_path / "relay.db", SqliteSettings())
+    clock = ManualClock()
+
+    async def put_if_absent(name: str, value: bytes) -> bytes:
+        return await store.put_setting_if_absent(name, value, now=clock.now())
+
+    vault = await open_vault(KeyRing.load(key), store.setting, put_if_absent)
+    naming = Naming(NamingSettings(default_domain="example.org", aliases={"sales@example.org": "bob@example.org"}))
+    made = World(tmp_path, store, vault, clock, naming, Credentials(store, vault))
+    yield made
+    for service in made.services:
+        service.close()
+    await store.close()
