@@ -27,6 +27,7 @@ def put(tx: Tx, n: int, first: int, chunks: Sequence[Sealed]) -> None:
 
 def drop(tx: Tx, n: int) -> None:
     """Delete all chunks of item `n`."""
+    tx.freed = True
     tx.execute("DELETE FROM chunk WHERE key BETWEEN ? AND ?", (n << CHUNK_BITS, (n << CHUNK_BITS) + MOST_CHUNKS - 1))
 
 

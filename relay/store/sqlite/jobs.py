@@ -19,13 +19,15 @@ T = TypeVar("T")
 class Tx:
     """What a job may use: the connection inside its transaction, and what outlives it as a cache."""
 
-    __slots__ = ("connection", "execute", "inboxes", "next_n")
+    __slots__ = ("connection", "execute", "freed", "inboxes", "next_n")
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.connection = connection
         self.execute = connection.execute
         self.inboxes: dict[bytes, int] = {}
         """Account mac -> id of its INBOX; INBOX is never deleted. Dropped at every rollback."""
+        self.freed = True
+        """Pages may have become free; True at the start, for what a crash left to do."""
         self.next_n = 0
         """Next free short name of an item; read anew in each transaction."""
 

@@ -173,10 +173,11 @@ class Queue(Part):
         """See the contract. An expired lease is lost here, granted again or not."""
 
         def run(tx: Tx) -> None:
-            for lease in leases:
-                n, _, until = items.held(tx, lease)
+            wanted = [items.held(tx, lease) for lease in leases]
+            for lease, (_, _, until) in zip(leases, wanted, strict=True):
                 if until <= now:
                     raise lease_lost(lease)
+            for n, _, _ in wanted:
                 items.step(tx, n, ItemState.INTENT, now)
 
         await self._write(run, moment=Moment.INTEND)

@@ -35,6 +35,9 @@ from relay.store.sqlite.settings import SqliteSettings
 Outcome: TypeAlias = tuple[Any, Exception | None]
 """What a job returned, or what it raised."""
 
+_READERS_MS = 100
+_VACUUM_PAGES = 256
+
 
 class Writer:
     """Owns the write connection; everything but `submit` runs in its thread."""
@@ -124,9 +127,9 @@ class Writer:
             self._recover()
             outcomes, last = self._commit(group)
         except apsw.Error as error:
-            outcomes = [(None, unavailable(error))] * len(group)
+            outcomes = [(None, unavailable(error)) for _ in group]
         except StoreUnavailable as error:
-            outcomes = [(None, error)] * len(group)
+            outcomes = [(None, StoreUnavailable(str(error))) for _ in group]
         answers = [
             (job.future, value, error)
             for job, (value, error) in zip(group, outcomes, strict=True)
@@ -210,23 +213,41 @@ class Writer:
         return apsw.SQLITE_OK
 
     def _house_keeping(self) -> None:
-        """Between groups: let the checkpoint thread know, and bound the log."""
-        if self._frames <= self._must_checkpoint:
-            self._log_grew(self._frames)
-            return
-        self._frames = 0
+        """Between groups: keep the log bounded, give space back."""
         try:
-            self._lock.acquire()
-            try:
-                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
-            finally:
-                self._lock.release()
-        except apsw.BusyError:
-            pass  # a long read keeps the log; the next group tries again
+            if self._frames > self._must_checkpoint:
+                self._frames = 0
+                self._restart_log()
+            else:
+                self._log_grew(self._frames)
+            while self._tx.freed and not len(self._jobs):
+                self._tx.freed = self._give_back()
         except apsw.IOError as error:
             self._poisoned = str(error)
         except (apsw.Error, StoreUnavailable):
-            pass  # the log only grows; writes will say what is wrong
+            pass  # busy or full: it is tried again after the next group, and writes say what is wrong
+
+    def _restart_log(self) -> None:
+        """Copy all of the log back, so that it is written from its beginning again. Waits for readers a moment only."""
+        self._lock.acquire()
+        try:
+            self._connection.set_busy_timeout(_READERS_MS)
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+        finally:
+            self._connection.set_busy_timeout(int(self._settings.busy_timeout * 1000))
+            self._lock.release()
+
+    def _give_back(self) -> bool:
+        """Cut some free pages off the file where a good part of it is free; whether more are left to cut."""
+        free, pages = self._connection.pragma("freelist_count"), self._connection.pragma("page_count")
+        if free < max(4 * _VACUUM_PAGES, pages // 4):
+            return False
+        self._lock.acquire()
+        try:
+            self._connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+        finally:
+            self._lock.release()
+        return True
 
     # --- in the loop ---
 
