@@ -48,6 +48,7 @@ EXPOSE 25 587 465 143 993 8080
 # kill loses nothing, it only makes the next start settle what was under way.
 STOPSIGNAL SIGTERM
 # Liveness, not readiness: a full disk must not get the node that holds the mail restarted.
-HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 CMD ["relay", "status", "--live"]
+HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["relay", "status", "--live", "-c", "/etc/relay/relay.toml"]
 ENTRYPOINT ["relay"]
 CMD ["run", "-c", "/etc/relay/relay.toml"]

@@ -165,7 +165,7 @@ server=$!
 healthy=
 for _ in $(seq 60); do
     kill -0 "$server" 2>/dev/null || { tail -40 "$work/server.log" >&2; fail "relay run ended"; }
-    if inside "${health[@]}" -c /etc/relay/relay.toml >/dev/null 2>&1; then healthy=1; break; fi
+    if inside "${health[@]}" >/dev/null 2>&1; then healthy=1; break; fi
     sleep 0.5
 done
 [[ -n $healthy ]] || { tail -40 "$work/server.log" >&2; fail "not healthy by its own HEALTHCHECK"; }
