@@ -37,6 +37,8 @@ _log = logger("inbound")
 
 _LINGER = 2.0
 """Seconds."""
+SHUTDOWN = 2.0
+"""Seconds to wait for the peer's end of TLS."""
 _TURN = 16
 """Commands answered before other connections get a turn."""
 _CLASSES: Mapping[int, CodeClass] = {2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
@@ -74,7 +76,7 @@ class Connection(SMTP):
         context: ssl.SSLContext | None,
         *,
         peer: Peer | None = None,
-        closed: Callable[[Connection], None] = lambda _: None,
+        open_now: set[Connection],
     ) -> None:
         # Not SMTP.__init__: it inspects all members, warns and logs for each connection. What its methods use is here.
         loop = asyncio.get_running_loop()
@@ -87,8 +89,10 @@ class Connection(SMTP):
         self.inlet = Inlet(loop, services.budget)
         self.session: Session
         self.transport: asyncio.Transport | None = None
+        self.ended: asyncio.Future[None] = loop.create_future()
+        """Done when both the transport and the task are."""
         self._peer = peer
-        self._closed_cb = closed
+        self._open_now = open_now
         self._entered = False
         self._stopping = False
         self._idle: asyncio.Timeout | None = None
@@ -102,8 +106,11 @@ class Connection(SMTP):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let it in, or say why not."""
         self.transport = cast(asyncio.Transport, transport)
+        self._open_now.add(self)
         peer = self._peer or _peer_of(transport)
         self.session = Session(self.loop, peer, self.listener.name)
+        if (description := _tls_of(transport)) is not None:
+            self.session.secured(description)
         entry = self.services.gate.enter(peer.address)
         self.services.metrics.connections[self.listener.name, entry.value].inc()
         if entry is not Entry.ACCEPTED:
@@ -112,12 +119,9 @@ class Connection(SMTP):
             return
         self._entered = True
         self.services.metrics.open[self.listener.name].inc()
-        if self.listener.implicit_tls:
-            self.transport.pause_reading()  # the first octets belong to the handshake
-        else:
-            self.inlet.attach(self.transport)
+        self.inlet.attach(self.transport)
         self._handler = self.loop.create_task(self._handle_client())
-        self._handler.add_done_callback(lambda _: self._closed_cb(self))
+        self._handler.add_done_callback(lambda _: self._part_ended())
 
     def data_received(self, data: bytes) -> None:
         """Octets of the peer."""
@@ -138,8 +142,8 @@ class Connection(SMTP):
             self._entered = False
             self.services.gate.leave(self.session.client.address)
             self.services.metrics.open[self.listener.name].dec()
-        if self._handler is None:
-            self._closed_cb(self)
+        self.transport = None
+        self._part_ended()
 
     def pause_writing(self) -> None:
         """The peer does not read its replies."""
@@ -164,10 +168,11 @@ class Connection(SMTP):
         if self.transport is not None:
             self.transport.abort()
 
-    @property
-    def handler(self) -> asyncio.Task[None] | None:
-        """What handles it, to be waited for."""
-        return self._handler
+    def _part_ended(self) -> None:
+        if self.transport is None and (self._handler is None or self._handler.done()):
+            if not self.ended.done():
+                self.ended.set_result(None)
+            self._open_now.discard(self)
 
     # --- the loop ---
 
@@ -187,8 +192,6 @@ class Connection(SMTP):
             await self._leave(linger=linger)
 
     async def _converse(self) -> None:
-        if self.listener.implicit_tls:
-            await self._handshake()
         self.say(reply(220, f"{self.hostname} ESMTP"))
         turn = 0
         while True:
@@ -321,7 +324,7 @@ class Connection(SMTP):
 
     async def upgrade(self) -> None:
         """STARTTLS after its checks: 220, handshake, a session that knows nothing (RFC 3207 4.2). Close, Gone."""
-        if self.transport is None:
+        if self.transport is None or self.tls_context is None:
             raise Gone
         # From here on the kernel keeps what arrives, and the handshake reads it: nothing in clear can slip through.
         self.transport.pause_reading()
@@ -331,11 +334,6 @@ class Connection(SMTP):
             raise Close(replies.AFTER_STARTTLS)
         self.say(replies.READY_FOR_TLS)
         await self.flush()
-        await self._handshake()
-
-    async def _handshake(self) -> None:
-        if self.transport is None or self.tls_context is None:
-            raise Gone
         try:
             secured = await self.loop.start_tls(
                 self.transport,
@@ -343,6 +341,7 @@ class Connection(SMTP):
                 self.tls_context,
                 server_side=True,
                 ssl_handshake_timeout=self.services.settings.deadlines.handshake,
+                ssl_shutdown_timeout=SHUTDOWN,
             )
         except (OSError, ssl.SSLError) as error:
             self.fault("tls")

@@ -1,7 +1,8 @@
 """Ports of SMTP: connections come in here, and leave when the node stops.
 
 1. A PROXY header is read from the raw socket before anything else exists, to its last octet and not further, so that
-   what follows (a ClientHello perhaps) is still in the kernel for whoever reads next.
+   what follows (a ClientHello perhaps) is still in the kernel for whoever reads next. With implicit TLS the handshake
+   comes then; a connection exists, and counts at the gate, when both are done.
 2. Only peers of the configured networks may name another address, and they must.
 3. `stop` ends what is idle at once, gives transactions under way their time, then cuts; nothing committed is lost.
 """
@@ -15,13 +16,14 @@ import ssl
 from collections.abc import Coroutine
 from typing import Any
 
-from relay.inbound.connection import Connection
+from relay.core.errors import PeerFault
+from relay.inbound.connection import SHUTDOWN, Connection
 from relay.inbound.ports import Services
 from relay.inbound.session import Peer
 from relay.inbound.settings import ListenerSettings
 from relay.inbound.verbs import Verbs
 from relay.obs.logs import logger
-from relay.proto.proxy import Header, Invalid, NeedMore, ProxyParser
+from relay.proto.proxy import Header, Invalid, ProxyParser
 
 _log = logger("inbound.listener")
 _PEEK = 1024
@@ -59,7 +61,7 @@ class Listener:
         """Bind and accept. OSError."""
         settings, loop = self._settings, asyncio.get_running_loop()
         self._socket = _bind(settings)
-        if settings.proxy_from:
+        if settings.proxy_from or settings.implicit_tls:
             self._spawn(self._accept(self._socket))
         else:
             self._server = await loop.create_server(self._make, sock=self._socket, backlog=settings.backlog)
@@ -75,23 +77,21 @@ class Listener:
             self._socket.close()
         for connection in tuple(self._connections):
             connection.stop()
-        if handlers := self._handlers():
-            await asyncio.wait(handlers, timeout=self._services.settings.deadlines.goodbye)
+        if ends := self._ends():
+            await asyncio.wait(ends, timeout=self._services.settings.deadlines.goodbye)
         for connection in tuple(self._connections):
             connection.cut()
-        if handlers := self._handlers():
-            await asyncio.wait(handlers)
+        if ends := self._ends():
+            await asyncio.wait(ends)
         await self._services.finishing.drain()
 
-    def _handlers(self) -> set[asyncio.Task[None]]:
-        return {connection.handler for connection in self._connections if connection.handler is not None}
+    def _ends(self) -> set[asyncio.Future[None]]:
+        return {connection.ended for connection in self._connections}
 
     def _make(self, peer: Peer | None = None) -> Connection:
-        connection = Verbs(self._services, self._settings, self.context, peer=peer, closed=self._connections.discard)
-        self._connections.add(connection)
-        return connection
+        return Verbs(self._services, self._settings, self.context, peer=peer, open_now=self._connections)
 
-    # --- PROXY ---
+    # --- PROXY, implicit TLS ---
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -110,26 +110,32 @@ class Listener:
 
     async def _introduce(self, client: socket.socket) -> None:
         """Who is it? Then the connection begins as any other."""
+        name, deadlines = self._settings.name, self._services.settings.deadlines
         peer: Peer | None = None
         try:
             if self._trusted(client):
-                async with asyncio.timeout(self._services.settings.deadlines.proxy_header):
+                async with asyncio.timeout(deadlines.proxy_header):
                     header = await read_header(client)
-                if header is None:
-                    self._services.metrics.connections[self._settings.name, "proxy_header"].inc()
-                    client.close()
-                    return
                 if header.address and not header.local:
                     peer = Peer(header.address, header.port)
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: self._make(peer), client)
-        except TimeoutError:
-            self._services.metrics.connections[self._settings.name, "proxy_header"].inc()
+        except (OSError, PeerFault):  # TimeoutError is an OSError
+            self._services.metrics.connections[name, "proxy_header"].inc()
             client.close()
-        except OSError:
-            client.close()
+            return
         except asyncio.CancelledError:
             client.close()
             raise
+        try:
+            # From here on the loop owns the socket, and closes it when the handshake fails.
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: self._make(peer),
+                client,
+                ssl=self.context if self._settings.implicit_tls else None,
+                ssl_handshake_timeout=deadlines.handshake if self._settings.implicit_tls else None,
+                ssl_shutdown_timeout=SHUTDOWN if self._settings.implicit_tls else None,
+            )
+        except OSError:  # ssl.SSLError is one
+            self._services.metrics.faults["tls"].inc()
 
     def _trusted(self, client: socket.socket) -> bool:
         address = ipaddress.ip_address(client.getpeername()[0].partition("%")[0])
@@ -143,8 +149,8 @@ class Listener:
         task.add_done_callback(self._tasks.discard)
 
 
-async def read_header(client: socket.socket) -> Header | None:
-    """The PROXY header of a connected socket, exactly; None when it sent something else. OSError."""
+async def read_header(client: socket.socket) -> Header:
+    """The PROXY header of a connected socket, exactly. OSError, PeerFault."""
     parser = ProxyParser()
     while True:
         seen = await _peek(client)
@@ -153,8 +159,7 @@ async def read_header(client: socket.socket) -> Header | None:
         if isinstance(answer, Header):
             return answer
         if isinstance(answer, Invalid) or not seen:
-            return None
-        assert isinstance(answer, NeedMore)
+            raise PeerFault("no PROXY header")
 
 
 async def _peek(client: socket.socket) -> bytes:

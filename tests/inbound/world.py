@@ -317,8 +317,8 @@ class World:
 
     async def until_gone(self) -> None:
         """Wait until every connection has ended, with all that its task had to do."""
-        if handlers := self.listener._handlers():
-            _, left = await asyncio.wait(handlers, timeout=10)
+        if ends := self.listener._ends():
+            _, left = await asyncio.wait(ends, timeout=10)
             assert not left
 
     async def client(self, *, hello: bool = True) -> SmtpClient:
