@@ -1,0 +1,92 @@
+"""uvicorn inside our own event loop: our sockets, our signals, our log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator, Sequence
+
+import uvicorn
+from starlette.applications import Starlette
+
+_STOP_SECONDS = 5.0
+_START_POLLS = 500
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the process's signals to the node."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing is captured."""
+        yield
+
+
+class HttpServer:
+    """Serves an application on bound sockets."""
+
+    def __init__(self, app: Starlette, sockets: Sequence[socket.socket]) -> None:
+        self._sockets = list(sockets)
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                http="h11",
+                server_header=False,
+                date_header=False,
+                proxy_headers=False,
+                limit_concurrency=100,
+                timeout_keep_alive=15,
+                timeout_graceful_shutdown=int(_STOP_SECONDS),
+                h11_max_incomplete_event_size=16 * 1024,
+            )
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Answer from now on."""
+        self._task = asyncio.get_running_loop().create_task(self._server.serve(self._sockets), name="http")
+        for _ in range(_START_POLLS):
+            if self._server.started:
+                return
+            if self._task.done():
+                break
+            await asyncio.sleep(0.01)
+        await self._task
+        raise RuntimeError("the HTTP server ended before it began")
+
+    async def stop(self) -> None:
+        """Finish what is being answered, within a few seconds."""
+        if self._task is None:
+            return
+        self._server.should_exit = True
+        done, _ = await asyncio.wait({self._task}, timeout=_STOP_SECONDS)
+        if not done:
+            self._server.force_exit = True
+            self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._task = None
+
+
+def bind(host: str, port: int, *, shared: bool) -> socket.socket:
+    """A listening TCP socket; `shared` = other workers bind the same one (SO_REUSEPORT). OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.getaddrinfo(host, port, family=family if ":" in host else 0, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(found[0], socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if found[0] == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.setblocking(False)
+        bound.bind(found[4])
+        bound.listen(128)
+    except OSError:
+        bound.close()
+        raise
+    return bound

@@ -1,0 +1,73 @@
+"""Two workers over one database file: the mode crosses within the promised time, and only one probes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from relay.control.coordinator import Coordinator
+from relay.control.singleton import Singleton
+from relay.core.clock import SystemClock
+from relay.core.mode import Hysteresis, Mode, Service, Signal
+from relay.obs.metrics import Metrics
+from relay.spool.feed import Feed
+from relay.store.sqlite import SqliteSettings, SqliteStore, open_store
+from tests.control.fakes import until
+
+
+@asynccontextmanager
+async def worker(path: Path) -> AsyncIterator[tuple[Coordinator, SqliteStore]]:
+    store = await open_store(path, SqliteSettings())
+    feed = Feed(store, SystemClock())
+    await feed.start()
+    board = Coordinator(store, feed, SystemClock(), Metrics().mode, services=frozenset(Service), rules=Hysteresis())
+    await board.start()
+    try:
+        yield board, store
+    finally:
+        await board.stop()
+        await feed.stop()
+        await store.close()
+
+
+async def test_the_mode_crosses_and_survives(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+    async with worker(path) as (one, _), worker(path) as (two, _):
+        for board in (one, two):
+            assert board.mode(Service.SMTP) is Mode.NORMAL
+        crossed = asyncio.Event()
+        two.watch(lambda _service, _old, new: crossed.set() if new is Mode.STANDBY else None)
+        for _ in range(2):
+            one.evidence(Service.SMTP, Signal.FAIL, "connection refused")
+        began = time.monotonic()
+        await asyncio.wait_for(crossed.wait(), 5)
+        assert time.monotonic() - began < 2.0  # measured 0.04; a loaded machine is given room
+    async with worker(path) as (again, _):
+        assert again.mode(Service.SMTP) is Mode.STANDBY
+
+
+async def test_one_holds_the_lease(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+    async with worker(path) as (_, store_one), worker(path) as (_, store_two):
+
+        async def body() -> None:
+            await asyncio.Event().wait()
+
+        singles = [
+            Singleton(store, "probe", body, owner=name, clock=SystemClock(), ttl=0.6)
+            for store, name in ((store_one, "one"), (store_two, "two"))
+        ]
+        tasks = [asyncio.create_task(single.run()) for single in singles]
+        try:
+            await until(lambda: any(single.held.is_set() for single in singles))
+            assert sum(single.held.is_set() for single in singles) == 1
+            holder = next(i for i, single in enumerate(singles) if single.held.is_set())
+            tasks[holder].cancel()
+            await until(singles[1 - holder].held.is_set)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
