@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from relay.accounts.login import Verdict
 from relay.core.errors import NotNow
 from relay.core.mode import USES_PRIMARY, Service, Signal
 from relay.obs.logs import logger
@@ -30,7 +31,7 @@ from relay.proto.imap import encode, grammar
 from relay.proto.imap.receiver import Event, Frame, Line, Rejected
 from relay.serve.capabilities import before_login
 from relay.serve.common import identify
-from relay.serve.ports import Services, Verdict
+from relay.serve.ports import Services
 from relay.serve.talk import Gone, Talk
 
 _log = logger("serve.door")

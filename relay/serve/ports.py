@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Protocol
 
-import msgspec
-
-from relay.core.clock import Clock
+from relay.accounts.login import LoginResult
 from relay.core.errors import Damaged
 from relay.core.ids import ItemId
 from relay.core.mode import ModeBoard
@@ -20,23 +17,6 @@ from relay.serve.gate import Gate
 from relay.serve.settings import ServeSettings
 from relay.spool.feed import Feed
 from relay.spool.mailboxes import Mailboxes
-
-
-class Verdict(StrEnum):
-    """What became of a login on the standby."""
-
-    OK = "ok"
-    REFUSED = "refused"
-    """Wrong, unknown or throttled: the client is told the same."""
-    UNAVAILABLE = "unavailable"
-    """It cannot be judged: nothing is remembered, or the store does not answer."""
-
-
-class LoginResult(msgspec.Struct, frozen=True):
-    """`address` names the account whose mailboxes are served; set when the verdict is OK."""
-
-    verdict: Verdict
-    address: str | None = None
 
 
 class Logins(Protocol):
@@ -74,7 +54,6 @@ class Services:
     board: ModeBoard
     primary: RawSettings | None
     """None = there is no primary to pass anybody through to."""
-    clock: Clock
     metrics: ServeMetrics
     gate: Gate
     chores: Chores = field(default_factory=Chores)

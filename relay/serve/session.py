@@ -83,7 +83,7 @@ class Session:
             metrics = self.services.metrics
             metrics.command_seconds.observe(time.monotonic() - started)
             result: CommandResult = "ok" if status == "OK" else "no" if status == "NO" else "bad"
-            metrics.commands.known((name, result), ("other", result)).inc()
+            metrics.commands.known((name.removeprefix("UID "), result), ("OTHER", result)).inc()
         elif isinstance(event, LiteralOffered):
             await self._offered(event)
         elif isinstance(event, Rejected):
