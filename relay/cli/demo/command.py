@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.panel import Panel
 
+from relay.cli.common import OK, PROBLEM, Problem
 from relay.cli.demo.board import Board
 from relay.cli.demo.screen import Screen, line, result
 from relay.cli.demo.site import HOST, USER, Site
@@ -40,7 +41,7 @@ _REFRESH_PER_SECOND = 8
     type=click.Choice([s.value for s in Sabotage]),
     help="Lose or double a message in the primary before the count: the demo must fail.",
 )
-def demo(*, keep: bool, rate: float, pause: float, plain: bool, as_json: bool, sabotage: str | None) -> None:
+def demo(*, keep: bool, rate: float, pause: float, plain: bool, as_json: bool, sabotage: str | None) -> int:
     """Show the main job in one terminal: the primary dies, mail goes on, and everything is given back once.
 
     Two servers run on free ports of 127.0.0.1, in a temporary directory that is removed at the end. The exit code is 0
@@ -60,17 +61,13 @@ def demo(*, keep: bool, rate: float, pause: float, plain: bool, as_json: bool, s
             with _shown(board, console) if pictured else contextlib.nullcontext():
                 tally = story.play()
         except DemoTrouble as trouble:
-            console.print(f"[bold red]The demo could not be played to its end:[/] {escape(str(trouble))}")
-            sys.exit(2)
-        except KeyboardInterrupt:
-            console.print("Stopped.")
-            sys.exit(130)
+            raise Problem(f"the demo could not be played to its end: {trouble}") from None
         _report(console, tally, as_json=as_json)
         if keep:
             console.print(_to_try(site))
             with contextlib.suppress(KeyboardInterrupt):
                 threading.Event().wait()
-    sys.exit(0 if tally.good else 1)
+    return OK if tally.good else PROBLEM
 
 
 def _report(console: Console, tally: Tally, *, as_json: bool) -> None:
