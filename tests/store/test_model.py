@@ -1,0 +1,205 @@
+"""Random lives: SQLite must answer every call as the model does, and hold the same state afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from relay.core.errors import RelayError
+from relay.core.ids import ItemId
+from relay.core.item import ItemState, RecipientState
+from relay.store.api import Store
+from relay.store.memory import MemoryStore
+from relay.store.records import FlagChange, Lease, Outcome, RecipientResult, Route
+from relay.store.sqlite import SqliteSettings, SqliteStore, open_store
+from tests.store.samples import JOURNAL, NOW, account, item_id, new_item
+
+NAMES = ("ann", "bob", "-")
+STATES = st.sampled_from(list(ItemState))
+OWNERS = st.sampled_from(["a", "b"])
+SECONDS = st.sampled_from([0.0, 5.0, 20.0])
+
+
+class Lives(RuleBasedStateMachine):
+    """Two engines, one story."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.folder = Path(tempfile.mkdtemp())
+        self.model = MemoryStore()
+        self.sqlite: SqliteStore = self.loop.run_until_complete(
+            open_store(self.folder / "relay.db", SqliteSettings(lazy_delay=0.0))
+        )
+        self.now = NOW
+        self.count = 0
+        self.leases: list[Lease] = []
+
+    def teardown(self) -> None:
+        self.loop.run_until_complete(self.sqlite.close())
+        self.loop.run_until_complete(self.loop.shutdown_default_executor())
+        self.loop.close()
+        shutil.rmtree(self.folder)
+
+    async def _outcome(self, store: Store, call: Callable[[Store], Awaitable[Any]]) -> Any:
+        try:
+            return await call(store)
+        except (RelayError, KeyError, ValueError) as error:
+            return type(error)
+
+    def both(self, call: Callable[[Store], Awaitable[Any]]) -> Any:
+        """The answer, which must be the same."""
+        expected = self.loop.run_until_complete(self._outcome(self.model, call))
+        actual = self.loop.run_until_complete(self._outcome(self.sqlite, call))
+        assert actual == expected
+        return expected
+
+    def items(self) -> list[ItemId]:
+        """Ids of all that were ever tried."""
+        return [item_id(number) for number in range(self.count + 1)]
+
+    @rule(seconds=SECONDS)
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(
+        names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=3),
+        staged=st.integers(0, 2),
+        lost=st.booleans(),
+        dedup=st.sampled_from([None, b"k1", b"k2"]),
+        cut_through=st.booleans(),
+        route=st.sampled_from([Route.PRIMARY, Route.WORLD]),
+    )
+    def accept(
+        self, *, names: list[str], staged: int, lost: bool, dedup: bytes | None, cut_through: bool, route: Route
+    ) -> None:
+        self.count += 1
+        number, now = self.count, self.now
+        new = new_item(
+            number,
+            *names,
+            at=now,
+            size=number,
+            dedup=dedup,
+            route=route,
+            chunk_count=1 + staged,
+            state=ItemState.INTENT if cut_through else ItemState.PENDING,
+            owner="a" if cut_through else None,
+            lease_until=now + 10 if cut_through else 0.0,
+        )
+        if staged and not lost:
+            self.both(lambda store: store.put_chunks(new.id, 0, [b"s"] * staged, now=now))
+        accepted = self.both(lambda store: store.accept(new, now=now))
+        lease = getattr(accepted, "lease", None)
+        if lease is not None:
+            self.leases.append(lease)
+
+    @rule(data=st.data())
+    def confirm(self, data: st.DataObject) -> None:
+        wanted = data.draw(st.lists(st.sampled_from(self.items()), max_size=3))
+        self.both(lambda store: store.confirm(wanted))
+
+    @rule(owner=OWNERS, states=st.lists(STATES, max_size=3), limit=st.integers(1, 3))
+    def claim(self, owner: str, states: list[ItemState], limit: int) -> None:
+        now = self.now
+        wanted = [ItemState.PENDING, *states]
+        rows = self.both(
+            lambda store: store.claim(owner, states=wanted, route=Route.PRIMARY, now=now, until=now + 10, limit=limit)
+        )
+        self.leases += [row.lease for row in rows]
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def intend(self, data: st.DataObject) -> None:
+        leases, now = data.draw(st.lists(st.sampled_from(self.leases), min_size=1, max_size=3)), self.now
+        self.both(lambda store: store.intend(leases, now=now))
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), keep=st.booleans())
+    def renew_or_release(self, data: st.DataObject, keep: bool) -> None:
+        leases, until = data.draw(st.lists(st.sampled_from(self.leases), max_size=3, unique=True)), self.now + 10
+        self.both(lambda store: store.renew(leases, until=until) if keep else store.release(leases))
+
+    @precondition(lambda self: self.leases)
+    @rule(
+        data=st.data(),
+        state=STATES,
+        later=SECONDS,
+        results=st.lists(st.tuples(st.integers(0, 3), st.sampled_from(list(RecipientState))), max_size=2),
+    )
+    def settle(
+        self, data: st.DataObject, state: ItemState, later: float, results: list[tuple[int, RecipientState]]
+    ) -> None:
+        lease, now = data.draw(st.sampled_from(self.leases)), self.now
+        recipients = tuple(RecipientResult(index, result, b"detail") for index, result in results)
+        outcome = Outcome(state, recipients, now + later, b"note")
+        self.both(lambda store: store.settle(lease, outcome, now=now))
+
+    @rule(dead=st.lists(OWNERS, max_size=1))
+    def rescue(self, dead: list[str]) -> None:
+        now = self.now
+        self.both(lambda store: store.rescue(now=now, dead_owners=dead))
+
+    @rule(data=st.data(), to=STATES)
+    def move(self, data: st.DataObject, to: ItemState) -> None:
+        item, now = data.draw(st.sampled_from(self.items())), self.now
+        self.both(lambda store: store.move(item, to=to, now=now, note=b"moved"))
+
+    @rule(states=st.lists(STATES, max_size=4), limit=st.integers(1, 3), age=SECONDS)
+    def purge_and_trim(self, states: list[ItemState], limit: int, age: float) -> None:
+        now = self.now
+        wanted = [ItemState.DELIVERED, ItemState.REFUSED, *states]
+        self.both(lambda store: store.purge(states=wanted, changed_before=now, now=now, limit=limit))
+        self.both(lambda store: store.trim_changes(before=now - age, limit=limit))
+
+    @rule(
+        box=st.integers(1, 3), uids=st.lists(st.integers(1, 6), max_size=3), flags=st.integers(0, 31), add=st.booleans()
+    )
+    def flag(self, box: int, uids: list[int], flags: int, add: bool) -> None:
+        now = self.now
+        changes = [FlagChange(uid, add=flags) if add else FlagChange(uid, remove=flags) for uid in uids]
+        self.both(lambda store: store.change_flags(box, changes, JOURNAL, now=now))
+
+    @rule(box=st.integers(1, 3), uids=st.lists(st.integers(1, 6), max_size=3))
+    def expunge(self, box: int, uids: list[int]) -> None:
+        now = self.now
+        self.both(lambda store: store.expunge(box, uids, JOURNAL, now=now))
+
+    @rule(name=st.sampled_from(["probe", "sweep"]), owner=OWNERS, give_up=st.booleans())
+    def singleton(self, name: str, owner: str, give_up: bool) -> None:
+        now = self.now
+        if give_up:
+            self.both(lambda store: store.give_up(name, owner))
+        else:
+            self.both(lambda store: store.acquire(name, owner, now=now, until=now + 10))
+
+    @invariant()
+    def they_hold_the_same(self) -> None:
+        self.both(lambda store: store.counts())
+        self.both(lambda store: store.last_change())
+
+    @rule()
+    def compare(self) -> None:
+        self.both(lambda store: store.items(states=list(ItemState)))
+        self.both(lambda store: store.changes(after=0, limit=10_000))
+        self.both(lambda store: store.journal(after=0, limit=10_000))
+        for name in NAMES[:2]:
+            mac = account(name).mac
+            self.both(lambda store, mac=mac: store.mailboxes(mac))  # type: ignore[misc]  # a default binds the loop's value
+        for box in (1, 2):
+            self.both(lambda store, box=box: store.messages(box))  # type: ignore[misc]  # as above
+        for item in self.items():
+            self.both(lambda store, item=item: store.chunks(item, 0, 3))  # type: ignore[misc]  # as above
+            self.both(lambda store, item=item: store.ledger(item))  # type: ignore[misc]  # as above
+
+
+TestLives = Lives.TestCase
+TestLives.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
