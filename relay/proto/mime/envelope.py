@@ -56,6 +56,7 @@ def unfold(value: bytes) -> bytes:
     """Line ends go, the blank that follows each stays (RFC 5322 2.2.3); a lone CR or LF becomes a blank."""
     if b"\n" not in value and b"\r" not in value:
         return clean(value)
+    value = value.replace(b"\r\n", b"\n")
     return clean(_LINE_END.sub(b" ", value).replace(b"\n", b"").replace(b"\r", b""))
 
 

@@ -153,7 +153,7 @@ class HeaderScanner:
         self._searched = max(len(self._data) - 2, 0)
         if end >= 0:
             self._finish(end, complete=True)
-        elif len(self._data) >= self._limits.size:
+        elif len(block) > room:
             self._finish(len(self._data), complete=False)
         return self._section
 
