@@ -1,7 +1,8 @@
 """Octets in flight over all connections: when there are too many, connections are not read from, in turns.
 
 1. `take` never fails and never waits: what has arrived is in memory already. `full` tells to stop reading.
-2. Who was stopped is started again in the order of stopping, as many at a time as there is room for.
+2. Who was stopped is started again in the order of stopping, as many at a time as there is room for; nobody stays
+   stopped when nothing is in flight.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class ByteBudget:
         """These are gone; starts those that have waited longest where there is room."""
         self.used -= octets
         expected = self.used
-        while self._stopped and expected < self._limit:
+        # With nothing in flight nobody will give any more: then all of them go on, not only as many as are expected.
+        while self._stopped and (expected < self._limit or not self.used):
             _, resume = self._stopped.popitem(last=False)
             if resume():
                 expected += _READ

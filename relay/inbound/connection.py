@@ -39,6 +39,8 @@ _LINGER = 2.0
 """Seconds."""
 SHUTDOWN = 2.0
 """Seconds to wait for the peer's end of TLS."""
+_BATCH = 16 * 1024
+"""Octets of replies that gather while more commands wait: a peer that does not read is noticed by then."""
 _TURN = 16
 """Commands answered before other connections get a turn."""
 _CLASSES: Mapping[int, CodeClass] = {2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
@@ -251,6 +253,8 @@ class Connection(SMTP):
         while True:
             try:
                 if inlet.has_line:
+                    if len(self._out) > _BATCH:
+                        await self.flush()
                     return await inlet.line(limit)
                 await self.flush()
                 crowded = self.services.gate.crowded

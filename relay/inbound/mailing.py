@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
+from relay.accounts.directory import Verdict
 from relay.core.envelope import Envelope, Origin, Recipient, canonical, is_postmaster
 from relay.core.errors import LeaseLost, NotNow
 from relay.core.ids import ItemId
@@ -26,7 +27,7 @@ from relay.core.mode import USES_PRIMARY, Service
 from relay.core.reply import Reply
 from relay.inbound import replies
 from relay.inbound.cutthrough import Answered, Attempt, Lost, Outcome, Unsure
-from relay.inbound.ports import Draft, Services, Verdict
+from relay.inbound.ports import Draft, Services
 from relay.obs.logs import logger
 from relay.obs.metrics import CutThrough
 from relay.proto.smtp.command import MailCommand
@@ -96,9 +97,9 @@ class Mailing:
         verdict = await self._verdict(address)
         if answer is not None and verdict is not Verdict.KNOWN:
             return answer
-        if verdict in (Verdict.KNOWN, Verdict.ACCEPT):
+        if verdict in (Verdict.KNOWN, Verdict.UNKNOWN_ACCEPT):
             return self._take(recipient, there=False)
-        return replies.NO_SUCH_RECIPIENT if verdict is Verdict.REJECT else replies.UNKNOWN_FOR_NOW
+        return replies.NO_SUCH_RECIPIENT if verdict is Verdict.NO_SUCH else replies.UNKNOWN_FOR_NOW
 
     async def finish(self, draft: Draft, held: tuple[bytes, ...] | None) -> Finished:
         """The content is complete: commit, hand over, answer. Call it shielded (invariant 3)."""
@@ -158,7 +159,7 @@ class Mailing:
         try:
             return await self._services.directory.verdict(canonical(address))
         except NotNow:
-            return Verdict.TEMPFAIL
+            return Verdict.NOT_YET
 
     async def _hand_over(
         self, attempt: Attempt, content: AsyncIterator[bytes], envelope: Envelope, origin: Origin, item: ItemId

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Protocol
 
+from relay.accounts.directory import Verdict
+from relay.accounts.login import LoginResult
 from relay.core.clock import Clock
 from relay.core.envelope import Envelope, Origin
 from relay.core.ids import ItemId
@@ -86,17 +87,6 @@ class Pressure(Protocol):
         ...
 
 
-class Verdict(StrEnum):
-    """What the recipient directory says while the primary cannot be asked."""
-
-    KNOWN = "known"
-    """Positively: seen to exist."""
-    ACCEPT = "accept"
-    """Not known, and taken all the same."""
-    TEMPFAIL = "tempfail"
-    REJECT = "reject"
-
-
 class Directory(Protocol):
     """The recipient directory."""
 
@@ -109,18 +99,10 @@ class Directory(Protocol):
         ...
 
 
-class Login(StrEnum):
-    """What became of a login."""
-
-    OK = "ok"
-    REFUSED = "refused"
-    UNAVAILABLE = "unavailable"
-
-
 class Logins(Protocol):
     """Checks credentials."""
 
-    async def login(self, login: str, password: str, *, client: str) -> Login:
+    async def login(self, login: str, password: str, *, client: str) -> LoginResult:
         """`client` is the peer's address, for throttling."""
         ...
 

@@ -7,12 +7,13 @@ grammar in `proto.smtp.command`, who may send to whom in `mailing`.
 
 from __future__ import annotations
 
+from relay.accounts.login import Verdict as LoginVerdict
 from relay.core.reply import Reply
 from relay.inbound import login, replies
 from relay.inbound.body import Body
 from relay.inbound.connection import Close, Connection, Refusal, table
 from relay.inbound.mailing import Finished, Mailing
-from relay.inbound.ports import Draft, Login
+from relay.inbound.ports import Draft
 from relay.obs.metrics import RecipientOutcome, SmtpFault, Transaction
 from relay.proto.smtp.command import (
     LONGEST_AUTH_LINE,
@@ -76,14 +77,15 @@ class Verbs(Connection):
             raise CommandFault(replies.UNKNOWN_MECHANISM)
         claimed = await login.credentials(mechanism.upper(), initial.strip(" "), self._challenge)
         if claimed.authzid not in ("", claimed.login):
-            result = Login.REFUSED  # nobody acts for somebody else here
+            verdict = LoginVerdict.REFUSED  # nobody acts for somebody else here
         else:
             await self.flush()
-            result = await self.services.logins.login(claimed.login, claimed.password, client=session.client.address)
-        if result is Login.OK:
+            said = await self.services.logins.login(claimed.login, claimed.password, client=session.client.address)
+            verdict = said.verdict
+        if verdict is LoginVerdict.OK:
             session.login = claimed.login
             self.say(Reply(235, ("2.7.0 Authentication successful",)))
-        elif result is Login.UNAVAILABLE:
+        elif verdict is LoginVerdict.UNAVAILABLE:
             self.say(replies.LOGIN_LATER)
         else:
             session.failed_logins += 1

@@ -12,7 +12,7 @@ import pytest
 from relay.core.errors import LeaseLost
 from relay.core.item import ItemState, RecipientState
 from relay.core.mode import Mode, Service, Signal
-from relay.inbound.ports import Verdict
+from relay.accounts.directory import Verdict
 from relay.store.api import StoreUnavailable
 from tests.inbound.world import TRACE, World
 from tests.peers.smtpclient import Outcome, dot_stuff
@@ -198,7 +198,7 @@ def world_service() -> Service:
 
 async def test_a_connection_lost_between_two_recipients() -> None:
     async with FakeSmtp(at("RCPT", Act.CUT, containing="eve")) as primary, World(primary=primary.port) as world:
-        world.directory.verdicts["mallory@example.org"] = Verdict.REJECT
+        world.directory.verdicts["mallory@example.org"] = Verdict.NO_SUCH
         outcome = await send(world, "bob@example.org", "eve@example.org", "mallory@example.org")
         assert [answer.code for answer in outcome.recipients] == [250, 250, 550]
         assert outcome.accepted

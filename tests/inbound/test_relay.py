@@ -8,7 +8,7 @@ import pytest
 
 from relay.core.mode import Mode
 from relay.inbound.policy import LocalDomainsOnly, ascii_domain
-from relay.inbound.ports import Verdict
+from relay.accounts.directory import Verdict
 from relay.inbound.settings import ListenerName
 from tests.inbound.tls import Tls
 from tests.inbound.world import World

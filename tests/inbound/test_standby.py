@@ -8,7 +8,7 @@ import pytest
 
 from relay.core.envelope import BodyType, Recipient
 from relay.core.item import ItemState
-from relay.inbound.ports import Verdict
+from relay.accounts.directory import Verdict
 from relay.inbound.settings import Limits
 from tests.inbound.world import World
 from tests.peers.smtpclient import SmtpClient, dot_stuff
@@ -237,11 +237,11 @@ async def test_the_same_recipient_twice_is_one() -> None:
 
 async def test_the_directory_decides_and_postmaster_is_always_there() -> None:
     async with World() as world, await world.client() as client:
-        world.directory.default = Verdict.REJECT
+        world.directory.default = Verdict.NO_SUCH
         world.directory.verdicts = {
             "known@example.org": Verdict.KNOWN,
-            "maybe@example.org": Verdict.ACCEPT,
-            "later@example.org": Verdict.TEMPFAIL,
+            "maybe@example.org": Verdict.UNKNOWN_ACCEPT,
+            "later@example.org": Verdict.NOT_YET,
         }
         await client.command("MAIL FROM:<>")
         for address, code in [

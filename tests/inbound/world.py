@@ -20,7 +20,10 @@ from relay.inbound.budget import ByteBudget
 from relay.inbound.gate import Gate
 from relay.inbound.listener import Listener
 from relay.inbound.policy import LocalDomainsOnly
-from relay.inbound.ports import Login, Services, Verdict
+from relay.accounts.directory import Verdict
+from relay.accounts.login import LoginResult, Reason
+from relay.accounts.login import Verdict as LoginVerdict
+from relay.inbound.ports import Services
 from relay.inbound.settings import Deadlines, InboundSettings, Limits, ListenerName, ListenerSettings, Network
 from relay.obs.metrics import Metrics
 from relay.primary.settings import Deadlines as PrimaryDeadlines
@@ -178,7 +181,7 @@ class FakeDirectory:
 
     def __init__(self) -> None:
         self.verdicts: dict[str, Verdict] = {}
-        self.default = Verdict.ACCEPT
+        self.default = Verdict.UNKNOWN_ACCEPT
         self.learned: list[tuple[str, int]] = []
         self.fail = False
 
@@ -200,13 +203,15 @@ class FakeLogins:
         self.available = True
         self.tried: list[tuple[str, str]] = []
 
-    async def login(self, login: str, password: str, *, client: str) -> Login:
+    async def login(self, login: str, password: str, *, client: str) -> LoginResult:
         """As told."""
         del client
         self.tried.append((login, password))
         if not self.available:
-            return Login.UNAVAILABLE
-        return Login.OK if (login, password) == ("bob", "secret") else Login.REFUSED
+            return LoginResult(LoginVerdict.UNAVAILABLE, Reason.NOTHING_KNOWN)
+        if (login, password) == ("bob", "secret"):
+            return LoginResult(LoginVerdict.OK, Reason.CONFIGURED, "bob@example.org")
+        return LoginResult(LoginVerdict.REFUSED, Reason.MISMATCH)
 
 
 class Board:
