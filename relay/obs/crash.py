@@ -29,6 +29,7 @@ POINTS: Mapping[str, str] = MappingProxyType(
         "store.settle.before_commit": "replies came and are written in an open transaction; a crash forgets them",
         "store.settle.after_commit": "outcomes are on disk; their callers have not been answered",
         "replay.before_dot": "the intent is durable; the final dot has not been sent",
+        "primary.after_dot": "the final dot is sent, by replay or cut-through; nobody has heard the reply",
         "replay.before_settle": "the primary has replied; nothing of its reply is written down",
         "replay.after_settle": "the outcome is durable; the item is still in the runner's hands",
     }

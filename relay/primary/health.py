@@ -34,12 +34,14 @@ class Probe(msgspec.Struct, frozen=True):
 class Prober:
     """One per worker that holds the probe lease."""
 
-    def __init__(self, smtp: SmtpSettings, imap: ImapPrimary | None, *, timeout: float, clock: Clock) -> None:
-        # A probe is our own conversation: no client to name, no credentials to wear out.
-        own = msgspec.structs.replace(
-            smtp, forward=Forward.NONE, credentials=None, deadlines=Deadlines(open=timeout, command=timeout)
-        )
-        self._dialer = Dialer(own, clock)
+    def __init__(self, smtp: SmtpSettings | None, imap: ImapPrimary | None, *, timeout: float, clock: Clock) -> None:
+        self._dialer: Dialer | None = None
+        if smtp is not None:
+            # A probe is our own conversation: no client to name, no credentials to wear out.
+            own = msgspec.structs.replace(
+                smtp, forward=Forward.NONE, credentials=None, deadlines=Deadlines(open=timeout, command=timeout)
+            )
+            self._dialer = Dialer(own, clock)
         self._imap = imap
         self._timeout = timeout
         self._clock = clock
@@ -55,7 +57,7 @@ class Prober:
         return await self._probe(Service.IMAP, self._ask_imap)
 
     async def login(self) -> Probe:
-        """A login by the master where there is one; else as far as a greeting shows."""
+        """A login by the probe's account or by the master, where there is one; else as far as a greeting shows."""
         return await self._probe(Service.LOGIN, self._ask_login)
 
     async def _probe(self, service: Service, ask: Callable[[], Awaitable[str]]) -> Probe:
@@ -70,6 +72,8 @@ class Prober:
         return Probe(service, reason == "ok", reason, self._clock.monotonic() - began)
 
     async def _ask_smtp(self) -> str:
+        if self._dialer is None:
+            return "no SMTP server is configured"
         connection = await self._dialer.dial(None)
         try:
             reply = await connection.command(b"NOOP\r\n", self._timeout)
@@ -84,6 +88,9 @@ class Prober:
         return "ok"
 
     async def _ask_login(self) -> str:
+        if self._imap is not None and (probe := self._imap.settings.probe) is not None:
+            judged = await self._imap.verify(probe.login, probe.password)
+            return "ok" if judged is Verdict.OK else f"login of the probe's account was {judged.value}"
         if self._imap is None or not self._imap.sees_mailboxes or self._master_enters is False:
             return await self._ask_imap()
         verdict = await self._imap.enter_as_master(self._timeout)

@@ -43,6 +43,8 @@ class ImapSettings(msgspec.Struct, frozen=True):
     master: Credentials | None = None
     separator: str = "*"
     """Between user and master in LOGIN; empty = SASL PLAIN with authzid."""
+    probe: Credentials | None = None
+    """The account that the login probe uses."""
     probe_user: str | None = None
     """Whose mailbox the login probe enters as master; None = the master's own, if it has one."""
     seconds: float = 10.0

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from relay.core.envelope import Envelope, Origin, Recipient
 from relay.core.reply import Reply
+from relay.obs import crash
 from relay.primary.commands import mail_command, rcpt_command
 from relay.primary.connection import Connection, Dialer
 from relay.primary.errors import NoContact, ReplyLost
@@ -108,6 +109,7 @@ class Transaction:
             wire.kill("given up within the content")
             raise
         wire.send(stuffer.finish(), replies=1)
+        crash.point("primary.after_dot")
         try:
             reply = await wire.reply(self._deadlines.final)
         except Broken as error:

@@ -102,8 +102,9 @@ def decide(states: Sequence[RecipientState], verdict: Verdict) -> Decision:
     if state is ItemState.PENDING:
         result = Result.REFUSED if refused else Result.DELIVERED if progress else Result.DEFERRED
         return Decision(result, state, tuple(results), note, retry=True, counts=not closing)
-    result = Result.REFUSED if refused else Result.DELIVERED
-    return Decision(result, state, tuple(results), note)
+    if state is ItemState.DELIVERED:
+        return Decision(Result.DELIVERED, state, tuple(results))
+    return Decision(Result.REFUSED if refused else Result.DELIVERED, state, tuple(results), note)
 
 
 def settled_state(states: Iterable[RecipientState]) -> ItemState:

@@ -85,6 +85,7 @@ class Runner:
         self._empty_since: float | None = None
         self._paused = False
         self._allowed = False
+        self._shown = ""
         self._mode: Mode | None = None
         self._look = asyncio.Event()
 
@@ -280,6 +281,9 @@ class Runner:
 
     def _show_gate(self) -> None:
         shown = "paused" if self._paused else self.gate.state.value if self._allowed else "closed"
+        if shown == self._shown:
+            return
+        self._shown = shown
         for state, gauge in self._metrics.gate.items():
             gauge.set(state == shown)
 

@@ -29,7 +29,9 @@ from tests.primary.fake import FakeSmtp
 from tests.spool.conftest import Spool, open_spool
 
 QUICK = Deadlines(open=1.0, command=1.0, block=1.0, final=0.5)
-SETTINGS = ReplaySettings(owner="edge-1/boot/0", concurrency=4, canaries=1, backoff=Backoff(first=5.0), idle=0.05)
+SETTINGS = ReplaySettings(
+    owner="edge-1/boot/0", concurrency=4, canaries=1, role_seconds=3600, backoff=Backoff(first=5.0), idle=0.05
+)
 
 
 def trace(_envelope: Envelope, origin: Origin, item: ItemId) -> bytes:
