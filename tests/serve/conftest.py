@@ -86,6 +86,18 @@ class Logins:
         self.refusals += 1
 
 
+class WatchedGate(Gate):
+    """A gate that says when somebody has left."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits)
+        self.changed = asyncio.Event()
+
+    def leave(self, address: str) -> None:
+        super().leave(address)
+        self.changed.set()
+
+
 @dataclass
 class Front:
     """The pieces of one IMAP front."""
@@ -139,6 +151,15 @@ class Front:
             found.append(accepted.item)
         return found
 
+    async def left(self, most: int) -> None:
+        """Wait until at most so many connections are open."""
+        gate = self.services.gate
+        assert isinstance(gate, WatchedGate)
+        async with asyncio.timeout(20):
+            while gate.open > most:
+                gate.changed.clear()
+                await gate.changed.wait()
+
     def heard(self, kind: str) -> Awaitable[bool]:
         """Done once the next change of a kind has reached the sessions."""
         event, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -185,7 +206,7 @@ async def make_front(tmp_path: Path, server_pair: Pair) -> AsyncIterator[MakeFro
                 board=board,
                 primary=primary,
                 metrics=ServeMetrics(Maker(CollectorRegistry())),
-                gate=Gate(limits),
+                gate=WatchedGate(limits),
                 damaged=note,
             )
             clients = await stack.enter_async_context(AsyncExitStack())
