@@ -5,6 +5,10 @@ Nobody below `config` imports it; here its sections become the small frozen valu
 
 from __future__ import annotations
 
+from relay.accounts.directory import DirectorySettings, Unknown
+from relay.accounts.login import LoginSettings
+from relay.accounts.names import NamingSettings
+from relay.accounts.throttle import ThrottleSettings
 from relay.config.model import Config
 from relay.config.secrets import read_secret
 from relay.config.sections import Access as ConfiguredAccess
@@ -12,7 +16,7 @@ from relay.config.sections import PrimaryImapSection, PrimarySmtpSection, Upstre
 from relay.config.units import Address
 from relay.control.probing import ProbeSettings
 from relay.core.errors import ConfigFault
-from relay.core.mode import Hysteresis
+from relay.core.mode import Hysteresis, Service
 from relay.core.retry import Backoff
 from relay.inbound import settings as inbound
 from relay.obs.logs import LogSettings
@@ -179,12 +183,16 @@ def imap_primary(section: PrimaryImapSection) -> ImapSettings:
             raise ConfigFault("primary.imap.master_password_file: missing. Name the file that holds the password")
         password = read_secret(section.master_password_file, "primary.imap.master_password_file")
         master = Credentials(section.master_user, password)
+    probe = None
+    if section.probe_user and section.probe_password_file is not None:
+        password = read_secret(section.probe_password_file, "primary.imap.probe_password_file")
+        probe = Credentials(section.probe_user, password)
     return ImapSettings(
         endpoint=endpoint(section),
         access=Access(section.access.value),
         master=master,
         separator=section.master_separator,
-        probe_user=section.probe_user or None,
+        probe=probe,
     )
 
 
@@ -211,3 +219,61 @@ def replay(config: Config, owner: str) -> ReplaySettings:
 def pacing(config: Config) -> PacingSettings:
     """How fast the primary is fed."""
     return PacingSettings(most=config.replay.messages_per_second)
+
+
+# --- who and whom -----------------------------------------------------------------------------------------------------
+
+
+def services(config: Config) -> frozenset[Service]:
+    """What the primary offers, as far as we are told."""
+    primary = config.primary
+    found = set()
+    if primary is not None and primary.smtp is not None:
+        found.add(Service.SMTP)
+    if primary is not None and primary.imap is not None:
+        found |= {Service.IMAP, Service.LOGIN}
+    return frozenset(found)
+
+
+def naming(config: Config) -> NamingSettings:
+    """Which account a name belongs to."""
+    return NamingSettings(default_domain=config.home_domain, separator=config.domains.subaddress_separator)
+
+
+def directory(config: Config) -> DirectorySettings:
+    """Which recipients exist. ConfigFault when the list cannot be read."""
+    return DirectorySettings(
+        domains=frozenset(config.domains.accept),
+        unknown=Unknown(config.domains.unknown_recipients.value),
+        recipients=recipients(config),
+        mature_after=config.domains.mature_after,
+    )
+
+
+def recipients(config: Config) -> frozenset[str]:
+    """The operator's list: an address per line, `#` begins a comment. ConfigFault."""
+    path = config.domains.recipients_file
+    if path is None:
+        return frozenset()
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigFault(
+            f"domains.recipients_file: {path} cannot be read ({problem}). Write one address per line"
+        ) from None
+    found = (line.partition("#")[0].strip() for line in lines)
+    return frozenset(address for address in found if address)
+
+
+def logins(config: Config) -> LoginSettings:
+    """Passwords for the outage."""
+    section = config.login
+    primary = config.primary
+    return LoginSettings(
+        remember=section.remember,
+        max_age=section.max_age,
+        authoritative=primary is None or primary.imap is None,
+        concurrency=section.verify_concurrency,
+        throttle=ThrottleSettings(failures=section.failures, window=section.window),
+    )

@@ -48,6 +48,7 @@ class Verdict(StrEnum):
 class Reason(StrEnum):
     """What it was."""
 
+    PRIMARY = "primary"
     CONFIGURED = "configured"
     REMEMBERED = "remembered"
     MISMATCH = "mismatch"

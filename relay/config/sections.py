@@ -174,7 +174,7 @@ class PrimaryImapSection(UpstreamSection):
     def _complete(self) -> Self:
         if self.access is Access.MASTER and not (self.master_user and self.master_password_file):
             raise wrong("access = master needs master_user and master_password_file", "Set both, or access = none")
-        if (self.probe_user is None) != (self.probe_password_file is None):
+        if bool(self.probe_user) != (self.probe_password_file is not None):
             raise wrong("probe_user and probe_password_file go together", "Set both or neither")
         return self
 

@@ -1,0 +1,255 @@
+"""The objects of one worker and how they hang together; `node` starts and stops them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, Protocol
+
+from relay import __version__, wiring
+from relay.accounts.credentials import Credentials
+from relay.accounts.directory import Directory
+from relay.accounts.login import LoginService
+from relay.accounts.names import Naming
+from relay.accounts.upstream import PrimaryFirst
+from relay.config import Config
+from relay.control.coordinator import Coordinator
+from relay.control.probing import Probing
+from relay.control.sampler import Sampler, SamplerSettings
+from relay.control.singleton import Singleton
+from relay.core.clock import Clock
+from relay.core.envelope import Envelope, Origin
+from relay.core.errors import ConfigFault, Damaged
+from relay.core.ids import ItemId
+from relay.core.mode import Service
+from relay.inbound.budget import ByteBudget
+from relay.inbound.gate import Gate as InboundGate
+from relay.inbound.listener import Listener as SmtpListener
+from relay.inbound.policy import LocalDomainsOnly
+from relay.inbound.ports import Services as InboundServices
+from relay.obs.logs import logger
+from relay.obs.metrics import Metrics
+from relay.primary.health import Prober
+from relay.primary.imap import ImapPrimary
+from relay.primary.pacing import Pacer
+from relay.primary.smtp import SmtpPool
+from relay.proto.mime.build import received
+from relay.replay.destination import PrimaryDestination
+from relay.replay.runner import Runner
+from relay.serve.gate import Gate as ServeGate
+from relay.serve.listener import Listener as ImapListener
+from relay.serve.ports import Services as ServeServices
+from relay.server_tls import ServerTls
+from relay.spool.feed import Feed
+from relay.spool.intake import Intake, IntakeSettings
+from relay.spool.mailboxes import Mailboxes
+from relay.spool.pressure import Pressure
+from relay.spool.queue import Queue
+from relay.spool.read import Reader
+from relay.store.api import Store
+from relay.store.records import ChangeKind
+from relay.vault.sealing import Vault
+
+_log = logger("parts")
+
+
+class Door(Protocol):
+    """Something that listens."""
+
+    async def start(self) -> None:
+        """Bind. OSError."""
+        ...
+
+    async def stop(self) -> None:
+        """Close, and finish what is under way."""
+        ...
+
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Parts:
+    """Built once, in order; nothing here starts anything."""
+
+    def __init__(
+        self, config: Config, *, store: Store, vault: Vault, clock: Clock, metrics: Metrics, feed: Feed, owner: str
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._clock = clock
+        self._metrics = metrics
+        self._owner = owner
+        self._feed = feed
+        self._tls = ServerTls(config.tls)
+        self._listening: list[Door] = []
+        self.board = Coordinator(
+            store, feed, clock, metrics.mode, services=wiring.services(config), rules=wiring.hysteresis(config)
+        )
+        naming = self._naming = Naming(wiring.naming(config))
+        self._directory = Directory(store, vault, naming, clock, wiring.directory(config))
+        self.logins = LoginService(
+            Credentials(store, vault), naming, clock, wiring.logins(config), seen=self._directory.saw
+        )
+        self._pressure = Pressure(config.node.data_dir, wiring.pressure(config))
+        self.intake = Intake(
+            store=store,
+            vault=vault,
+            clock=clock,
+            pressure=self._pressure,
+            settings=IntakeSettings(owner=owner),
+            account_of=naming.account_of,
+        )
+        self._queue = Queue(store, vault, clock, owner=owner)
+        self._reader = Reader(store, vault)
+        self._mailboxes = Mailboxes(store, vault, clock)
+        primary = config.primary
+        self._imap = ImapPrimary(wiring.imap_primary(primary.imap)) if primary and primary.imap else None
+        self._cut_through, self._replay = None, None
+        if primary and primary.smtp:
+            live = wiring.smtp_primary(config, primary.smtp, final_timeout=primary.smtp.final_timeout)
+            patient = wiring.smtp_primary(config, primary.smtp, final_timeout=config.replay.final_timeout)
+            limits = wiring.cut_through_pool(primary.smtp, config.failover.timeout)
+            self._cut_through = SmtpPool(live, limits, clock)
+            self._replay = SmtpPool(patient, wiring.replay_pool(config), clock)
+
+    @property
+    def pools(self) -> list[SmtpPool]:
+        """Connections to be closed at the end."""
+        return [pool for pool in (self._cut_through, self._replay) if pool is not None]
+
+    def background(self) -> Iterator[tuple[str, Work]]:
+        """What works by itself. Where one worker of all suffices, a lease decides which."""
+        yield "directory", lambda: self._directory.run(asyncio.sleep)
+        primary = self._config.primary
+        if primary is not None:
+            yield (
+                "probe",
+                Singleton(self._store, "probe", self._probing().run, owner=self._owner, clock=self._clock).run,
+            )
+        if self._replay is not None:
+            yield "replay", self._runner(self._replay).run
+
+    def doors(self) -> Iterator[tuple[str, Door]]:
+        """Everything that listens, with the key of the configuration that says so."""
+        smtp = self._inbound()
+        for one in wiring.smtp_listeners(self._config):
+            yield f"listen.{one.name} ({one.host}:{one.port})", self._open(SmtpListener(smtp, one, self._tls.context))
+        imap = self._serve()
+        for other in wiring.imap_listeners(self._config):
+            where = f"listen.{other.name} ({other.host}:{other.port})"
+            yield where, self._open(ImapListener(imap, other, self._tls.context))
+
+    def sampler(self, slot: int, version: str) -> Sampler:
+        """How the node is."""
+        config = self._config
+        return Sampler(
+            self._store,
+            self.board,
+            self._pressure,
+            self._clock,
+            SamplerSettings(
+                node=config.node.name,
+                version=version,
+                data_dir=config.node.data_dir,
+                worker=slot,
+                workers=config.node.workers,
+            ),
+            listening=lambda: bool(self._listening),
+            certificate_expires=lambda: self._tls.expires,
+        )
+
+    def reload(self) -> None:
+        """HUP: certificates and the recipient list are read again; what does not read is kept as it was."""
+        for name, read in (("tls", self._tls.reload), ("recipients", self._reload_recipients)):
+            try:
+                read()
+                _log.info("reloaded", part=name)
+            except ConfigFault as fault:
+                _log.error("not_reloaded", part=name, problem=str(fault))
+
+    def _reload_recipients(self) -> None:
+        self._directory.replace_list(wiring.recipients(self._config))
+
+    def _open(self, door: Door) -> Door:
+        self._listening.append(door)
+        return door
+
+    def _probing(self) -> Probing:
+        primary = self._config.primary
+        assert primary is not None
+        timeout = self._config.failover.timeout
+        smtp = wiring.smtp_primary(self._config, primary.smtp, final_timeout=timeout) if primary.smtp else None
+        prober = Prober(smtp, self._imap, timeout=timeout, clock=self._clock)
+        every = {Service.SMTP: prober.smtp, Service.IMAP: prober.imap, Service.LOGIN: prober.login}
+        asks = {service: every[service] for service in wiring.services(self._config)}
+        return Probing(self.board, asks, wiring.probes(self._config), self._metrics.mode)
+
+    def _trace(self, envelope: Envelope, origin: Origin, item: ItemId) -> bytes:
+        return received(envelope, origin, item, hostname=self._config.node.hostname)
+
+    def _runner(self, pool: SmtpPool) -> Runner:
+        runner = Runner(
+            queue=self._queue,
+            reader=self._reader,
+            destination=PrimaryDestination(pool, self._trace),
+            board=self.board,
+            pacer=Pacer(wiring.pacing(self._config), self._clock),
+            clock=self._clock,
+            settings=wiring.replay(self._config, self._owner),
+            metrics=self._metrics.replay,
+            spool_metrics=self._metrics.spool,
+        )
+        self._feed.on_kind(ChangeKind.ITEM, runner.heed)
+        self._feed.on_kind(ChangeKind.SETTING, runner.heed)
+        self.board.watch(lambda _service, _old, _new: runner.wake())
+        return runner
+
+    def _inbound(self) -> InboundServices:
+        settings = wiring.inbound_settings(self._config)
+        return InboundServices(
+            settings=settings,
+            intake=self.intake,
+            queue=self._queue,
+            read=self._read,
+            pressure=self._pressure,
+            directory=self._directory,
+            logins=PrimaryFirst(self.logins, self._naming, self.board, self._imap),
+            policy=LocalDomainsOnly(self._config.domains.accept),
+            board=self.board,
+            pool=self._cut_through,
+            trace=self._trace,
+            clock=self._clock,
+            metrics=self._metrics.inbound,
+            gate=InboundGate(settings.limits),
+            budget=ByteBudget(settings.limits.in_flight),
+        )
+
+    def _serve(self) -> ServeServices:
+        settings = wiring.serve_settings(self._config, __version__)
+        primary = self._config.primary
+        raw = None
+        if primary is not None and primary.imap is not None:
+            raw = wiring.pass_through(primary.imap, self._config.failover.timeout)
+        return ServeServices(
+            settings=settings,
+            mailboxes=self._mailboxes,
+            feed=self._feed,
+            logins=self.logins,
+            board=self.board,
+            primary=raw,
+            metrics=self._metrics.serve,
+            gate=ServeGate(settings.limits),
+            damaged=self._damaged,
+        )
+
+    async def _read(self, item: ItemId) -> AsyncIterator[bytes]:
+        message = await self._reader.open_item(item)
+        if message is None:
+            raise Damaged("the item is gone")
+        async for block in message.stream():
+            yield block
+
+    async def _damaged(self, item: ItemId, damage: Damaged) -> None:
+        await self._queue.quarantine(item, damage)
+        self._metrics.spool.quarantined.inc()
+        _log.error("item_quarantined", item=item, reason=str(damage), remedy="see `relay queue show` and the backups")
