@@ -220,8 +220,10 @@ class Writer:
                 self._restart_log()
             else:
                 self._log_grew(self._frames)
-            while self._tx.freed and not len(self._jobs):
+            while self._tx.freed:
                 self._tx.freed = self._give_back()
+                if len(self._jobs):  # one step at least for each group, else a busy relay would never shrink
+                    break
         except apsw.IOError as error:
             self._poisoned = str(error)
         except (apsw.Error, StoreUnavailable):
@@ -240,7 +242,7 @@ class Writer:
     def _give_back(self) -> bool:
         """Cut some free pages off the file where a good part of it is free; whether more are left to cut."""
         free, pages = self._connection.pragma("freelist_count"), self._connection.pragma("page_count")
-        if free < max(4 * _VACUUM_PAGES, pages // 4):
+        if free < max(2 * _VACUUM_PAGES, pages // 4):
             return False
         self._lock.acquire()
         try:
