@@ -53,7 +53,7 @@ def demo(*, keep: bool, rate: float, pause: float, plain: bool, as_json: bool, s
     """
     console = Console(stderr=as_json)
     pictured = console.is_terminal and not plain and not as_json
-    board = Board(ACTS, on_event=None if pictured else lambda event: console.print(line(event)))
+    board = Board(ACTS, on_event=None if pictured else lambda event: console.print(line(event), soft_wrap=True))
     with _stoppable(), contextlib.closing(Site(tls=keep)) as site:
         traffic = Traffic(HOST, site.relay.smtp_port, rate=rate)
         story = Story(site, traffic, board, Pace(watch=pause), Sabotage(sabotage) if sabotage else None)

@@ -27,6 +27,8 @@ _OTHER_LINES = 19
 """Lines of the picture without events, and one for the cursor."""
 _RATE_WINDOW = 1.5
 """Seconds over which a rate is taken."""
+_SHORTEST = 16.0
+"""Seconds that the graphs are wide at least."""
 
 
 class Screen:
@@ -81,11 +83,11 @@ def _flow(board: Board, width: int) -> Table:
     into = rate(samples, lambda sample: sample.accepted)
     out = rate(samples, lambda sample: sample.present)
     table = Table.grid(expand=True)
-    for ratio in (3, 4, 5, 4, 4):
+    for ratio in (4, 4, 6, 4, 4):
         table.add_column(ratio=ratio, justify="center", vertical="middle")
     passing = now.primary_up and out > 0
     primary = _box("primary", "up" if now.primary_up else "killed", "green" if now.primary_up else "red")
-    relay = _box("relay", f"{now.mode or 'starting'} · {now.waiting:,} waiting", MODE_STYLE[now.mode])
+    relay = _box("relay", f"{now.waiting:,} waiting" if now.mode else "starting", MODE_STYLE[now.mode])
     table.add_row(
         _box("senders", "and a user", "grey70"),
         _arrow(into, "green" if into else "grey42", broken=False),
@@ -139,7 +141,7 @@ def _timeline(events: Sequence[Event], lines: int) -> Table:
     table = Table.grid(padding=(0, 1))
     table.add_column(width=7, justify="right", style="bright_black")
     table.add_column(width=1)
-    table.add_column()
+    table.add_column(no_wrap=True, overflow="ellipsis")
     shown = events[-lines:]
     for event in shown:
         style = KIND_STYLE[event.kind]
@@ -195,15 +197,15 @@ def rate(samples: Sequence[Sample], figure: Callable[[Sample], int]) -> float:
 
 
 def spread(samples: Sequence[Sample], cells: int) -> list[Sample | None]:
-    """The run so far over a number of columns: the last sample of each column's time."""
-    if not samples:
-        return [None] * cells
-    end = max(samples[-1].at, 20.0)
+    """The run so far over a number of columns, from the first sample on: the last of each column's time."""
     columns: list[Sample | None] = [None] * cells
+    if not samples:
+        return columns
+    start, last = samples[0].at, samples[-1].at
+    per_second = cells / max(last - start, _SHORTEST)
     for sample in samples:
-        columns[min(cells - 1, int(sample.at / end * cells))] = sample
-    used = min(cells - 1, int(samples[-1].at / end * cells))
-    for i in range(1, used + 1):
+        columns[min(cells - 1, int((sample.at - start) * per_second))] = sample
+    for i in range(1, min(cells, int((last - start) * per_second) + 1)):
         columns[i] = columns[i] or columns[i - 1]
     return columns
 

@@ -141,7 +141,7 @@ class Site:
                 "primary.smtp": {"host": HOST, "port": self.primary.smtp_port, "tls": "none"},
                 "primary.imap": {"host": HOST, "port": self.primary.imap_port, "tls": "none"},
                 "failover": {"probe_interval": "500ms", "timeout": "1s"},
-                "replay": {"first_delay": "500ms", "most_delay": "2s"},
+                "replay": {"first_delay": "500ms", "most_delay": "2s", "unknown_wait": "2s"},
                 **({"tls": self._certificate()} if tls and shutil.which("openssl") else {}),
             },
         )
