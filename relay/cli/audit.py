@@ -1,0 +1,228 @@
+"""`relay audit`: does the ledger account for every accepted message?
+
+One pass over the ledger gives each message's life; each life must begin at accept, go only where the table of states
+allows, and end in the state that the message is in. What a running node changes meanwhile is looked at again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from relay.cli.common import (
+    PROBLEM,
+    config_option,
+    console,
+    data,
+    json_option,
+    load_config,
+    print_json,
+    run_async,
+    table,
+)
+from relay.core.ids import ItemId
+from relay.core.item import BIRTH, OWED, ItemState, RecipientState, legal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from relay.config import Config
+    from relay.node import Data
+    from relay.store.records import Change, ItemRow
+
+_PAGE = 1000
+_SHOWN = 20
+_PLACES = {
+    ItemState.PENDING: "queued",
+    ItemState.INTENT: "queued",
+    ItemState.UNKNOWN: "queued",
+    ItemState.DELIVERED: "delivered",
+    ItemState.VERIFIED: "delivered",
+    ItemState.PURGED: "delivered",
+    ItemState.HELD: "held",
+    ItemState.QUARANTINED: "quarantined",
+    ItemState.RETURNED: "returned",
+}
+
+
+class Life:
+    """What the ledger says about one message so far."""
+
+    __slots__ = ("again", "before", "problem", "state")
+
+    def __init__(self) -> None:
+        self.before: ItemState | None = None
+        self.state: ItemState | None = None
+        self.problem: str | None = None
+        self.again = 0
+        """How often it was sent again without proof that the attempt before had failed."""
+
+    def live(self, change: Change) -> None:
+        """The next entry."""
+        old = ItemState(change.old) if change.old else None
+        new = ItemState(change.new) if change.new else None
+        if new is None:
+            self.problem = "an entry says no state"
+        elif old is None and (self.state is not None or new not in BIRTH):
+            self.problem = f"it was accepted twice, or into {new}"
+        elif old is not self.state:
+            self.problem = f"an entry is missing between {self.state or 'accept'} and {old}"
+        elif old is not None and not legal(old, new):
+            self.problem = f"it went from {old} to {new}, which is not allowed"
+        elif old is ItemState.UNKNOWN and new is ItemState.PENDING:
+            self.again += 1
+        self.before, self.state = self.state, new
+
+
+class Report(msgspec.Struct):
+    """The books: `accepted` is counted from the ledger, the places from the messages themselves."""
+
+    accepted: int = 0
+    """All that were answered 250."""
+    delivered: int = 0
+    """To the primary; the copy may be purged since."""
+    queued: int = 0
+    held: int = 0
+    quarantined: int = 0
+    returned: int = 0
+    refused: int = 0
+    """Refused by the primary while the sender waited: never answered 250, so not among the accepted."""
+    possibly_twice: int = 0
+    anomalies: dict[str, str] = {}
+    verified_bodies: int | None = None
+
+    @property
+    def balanced(self) -> bool:
+        """Whether as many messages are somewhere as the ledger saw accepted."""
+        return self.accepted == self.delivered + self.queued + self.held + self.quarantined + self.returned
+
+
+@click.command()
+@click.option("--bodies", is_flag=True, help="Also open every stored message whole; reads the whole spool.")
+@config_option
+@json_option
+def audit(*, bodies: bool, path: Path | None, as_json: bool) -> int:
+    """Prove that every accepted message is somewhere: delivered, queued, held or returned.
+
+    Exit code 1 when one is not, when its life is not what the ledger allows, or when one is damaged.
+
+    \b
+    Example:
+      relay audit --bodies
+    """
+    config = load_config(path)
+    report = run_async(_audit(config, bodies=bodies))
+    well = report.balanced and not report.anomalies
+    if as_json:
+        fields: dict[str, Any] = {name: getattr(report, name) for name in report.__struct_fields__}
+        print_json({**fields, "balanced": report.balanced, "ok": well})
+    else:
+        _print(report, well=well)
+    return 0 if well else PROBLEM
+
+
+def _print(report: Report, *, well: bool) -> None:
+    out = console()
+    shown = table("accepted", "=", "delivered", "+ queued", "+ held", "+ quarantined", "+ returned")
+    places = (report.delivered, report.queued, report.held, report.quarantined, report.returned)
+    shown.add_row(str(report.accepted), "=" if report.balanced else "NOT", *map(str, places))
+    out.print(shown)
+    out.print(f"{report.refused} more were refused by the primary while their senders waited.")
+    if report.possibly_twice:
+        out.print(f"{report.possibly_twice} were sent again without proof that the first attempt had failed.")
+    if report.verified_bodies is not None:
+        out.print(f"{report.verified_bodies} stored messages were opened whole.")
+    for item, problem in list(report.anomalies.items())[:_SHOWN]:
+        out.print(f"{item}: {problem}")
+    if len(report.anomalies) > _SHOWN:
+        out.print(f"... and {len(report.anomalies) - _SHOWN} more; --json shows all")
+    out.print("The books are right." if well else f"{len(report.anomalies)} anomalies.")
+
+
+async def _audit(config: Config, *, bodies: bool) -> Report:
+    report = Report(verified_bodies=0 if bodies else None)
+    async with data(config) as opened:
+        lives = await _lives(opened)
+        after: ItemId | None = None
+        while True:
+            rows = await opened.store.items(states=tuple(ItemState), after=after, limit=_PAGE)
+            for row in rows:
+                await _judge(opened, row, lives.pop(row.id, None), report)
+            if bodies:
+                await _open_all(opened, rows, report)
+            if len(rows) < _PAGE:
+                break
+            after = rows[-1].id
+        for item, life in lives.items():
+            report.accepted += life.before is not ItemState.REFUSED and life.state is not ItemState.REFUSED
+            report.anomalies[item] = "it was accepted and there is no message any more"
+    return report
+
+
+async def _lives(opened: Data) -> dict[ItemId, Life]:
+    from relay.store.records import ChangeKind
+
+    lives: dict[ItemId, Life] = {}
+    after = 0
+    while True:
+        changes = await opened.store.changes(after=after, limit=_PAGE, kinds=(ChangeKind.ITEM,))
+        for change in changes:
+            assert change.item is not None
+            lives.setdefault(change.item, Life()).live(change)
+        if len(changes) < _PAGE:
+            return lives
+        after = changes[-1].seq
+
+
+async def _judge(opened: Data, row: ItemRow, life: Life | None, report: Report) -> None:
+    """Compare a message with its life, and enter both into the books."""
+    if life is None or life.problem is not None or life.state is not row.state:
+        again = await opened.store.item(row.id)  # it may have moved on since the ledger was read
+        row = again if again is not None else row
+        life = Life()
+        for change in await opened.store.ledger(row.id):
+            life.live(change)
+    trimmed = life.state is None and row.state is ItemState.PURGED  # the ledger has a retention of its own
+    place = life.before if row.state is ItemState.PURGED and life.before is not None else row.state
+    if place is ItemState.REFUSED:
+        report.refused += 1
+        return
+    report.accepted += life.state is not None or trimmed
+    setattr(report, _PLACES[place], getattr(report, _PLACES[place]) + 1)
+    report.possibly_twice += bool(life.again and place not in OWED)
+    problem = None if trimmed else _problem(row, life)
+    if problem is not None:
+        report.anomalies[row.id] = problem
+
+
+def _problem(row: ItemRow, life: Life) -> str | None:
+    if life.problem is not None:
+        return life.problem
+    if life.state is not row.state:
+        return f"it is {row.state}, and the ledger says {life.state or 'nothing'}"
+    if row.state is ItemState.QUARANTINED:
+        return "its stored bytes did not verify; see `relay queue show`"
+    waiting = [r for r in row.recipients if r.state in (RecipientState.WAITING, RecipientState.UNKNOWN)]
+    if row.state in (ItemState.DELIVERED, ItemState.VERIFIED) and waiting:
+        return f"it is {row.state}, but {len(waiting)} of its recipients are not"
+    return None
+
+
+async def _open_all(opened: Data, rows: Sequence[ItemRow], report: Report) -> None:
+    from relay.core.errors import Damaged
+    from relay.spool.read import Reader
+
+    reader = Reader(opened.store, opened.vault)
+    for row in rows:
+        if row.state is ItemState.PURGED:
+            continue
+        try:
+            async for _ in reader.open(row).stream():
+                pass
+        except Damaged as damage:
+            report.anomalies.setdefault(row.id, f"it does not verify: {damage}")
+        else:
+            report.verified_bodies = (report.verified_bodies or 0) + 1

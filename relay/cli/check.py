@@ -1,0 +1,236 @@
+"""`relay check`: tries what the configuration says, so that the first outage is not the first test.
+
+Every step says what was tried and what came of it; `fail` means that it cannot work so, `warn` that it will hurt one
+day. Nothing is changed, and no message is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+import msgspec
+
+from relay.cli.common import (
+    OK,
+    PROBLEM,
+    become_owner,
+    clock,
+    config_option,
+    console,
+    data,
+    json_option,
+    load_config,
+    print_json,
+    run_async,
+    safe,
+    size,
+    table,
+)
+from relay.config import ConfigFaults
+from relay.core.clock import SystemClock
+from relay.core.errors import ConfigFault, Damaged, RelayError
+
+if TYPE_CHECKING:
+    from relay.config import Config
+
+_DAY = 86_400
+_CERTIFICATE_DAYS = 14
+_DNS_SECONDS = 5.0
+_PROBE_FACTOR = 3
+"""A first look may be slower than a probe; more than this times failover.timeout is a failure."""
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One thing that was tried."""
+
+    what: str
+    result: Literal["ok", "warn", "fail"]
+    detail: str
+
+
+@click.command()
+@click.option("--no-dns", is_flag=True, help="Do not ask the DNS.")
+@config_option
+@json_option
+def check(*, no_dns: bool, path: Path | None, as_json: bool) -> int:
+    """Try the configuration, the key, the disk, the certificate, the primary and the DNS.
+
+    Exit code 1 when something fails; warnings do not count.
+
+    \b
+    Example:
+      relay check -c /etc/relay/relay.toml
+    """
+    try:
+        config = load_config(path)
+    except ConfigFaults as faults:
+        steps = [Step(fault.key, "fail", f"{fault.problem}. {fault.hint}".strip()) for fault in faults.faults]
+    else:
+        steps = run_async(_check(config, ask_dns=not no_dns))
+    well = all(step.result != "fail" for step in steps)
+    if as_json:
+        print_json({"ok": well, "steps": steps})
+    else:
+        shown = table("", "", "")
+        for step in steps:
+            shown.add_row(step.result.upper() if step.result != "ok" else "ok", safe(step.what), safe(step.detail))
+        console().print(shown)
+    return OK if well else PROBLEM
+
+
+async def _check(config: Config, *, ask_dns: bool) -> list[Step]:
+    steps = [Step("configuration", "ok", "reads well")]
+    steps += _files(config)
+    steps += await _spool(config)
+    steps += _certificate(config)
+    steps += await _primary(config)
+    if ask_dns:
+        steps += await _dns(config)
+    return steps
+
+
+def _files(config: Config) -> Iterator[Step]:
+    """Whatever is named by a file must be readable; the key first of all."""
+    from relay import wiring
+    from relay.vault.keys import KeyRing
+
+    become_owner(config.node.data_dir)
+    try:
+        ring = KeyRing.load(config.vault.key_file)
+        yield Step("key file", "ok", f"{len(ring.names)} keys, {ring.active} is active")
+    except ConfigFault as fault:
+        yield Step("key file", "fail", str(fault))
+    if config.domains.recipients_file is not None:
+        try:
+            yield Step("recipient list", "ok", f"{len(wiring.recipients(config))} addresses")
+        except ConfigFault as fault:
+            yield Step("recipient list", "fail", str(fault))
+
+
+async def _spool(config: Config) -> list[Step]:
+    from relay.control.disk import disk
+
+    directory = config.node.data_dir
+    try:
+        room = disk(directory)
+    except OSError as error:
+        return [Step("data directory", "warn", f"{directory}: {error.strerror}; the first start makes it")]
+    steps = []
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        return [Step("data directory", "fail", f"{directory}: not ours to write. Let the relay's user own it")]
+    enough = room.free_bytes > 2 * config.disk.reserve
+    told = f"{size(room.free_bytes)} free of {size(room.size_bytes)}"
+    steps.append(Step("data directory", "ok" if enough else "fail", told + ("" if enough else "; free some space")))
+    if not config.database.exists():
+        return [*steps, Step("spool", "ok", "is made by the first start")]
+    try:
+        async with data(config) as opened:
+            owed = sum(count.items for state, count in (await opened.store.counts()).items() if state != "purged")
+            steps.append(Step("spool", "ok", f"opens with this key; {owed} messages"))
+    except (RelayError, Damaged) as error:
+        steps.append(Step("spool", "fail", str(error)))
+    return steps
+
+
+def _certificate(config: Config) -> Iterator[Step]:
+    from relay.vault.certificates import read_certificate
+
+    certificate, key = config.tls.certificate, config.tls.private_key
+    if certificate is None or key is None:
+        yield Step("certificate", "warn", "tls.certificate is not set: senders and clients get no encryption")
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        leaf = read_certificate(certificate.read_bytes())
+    except ssl.SSLError as error:
+        yield Step("certificate", "fail", f"{certificate} and {key} do not go together ({error.reason})")
+        return
+    except OSError as error:
+        yield Step("certificate", "fail", f"{certificate} or {key} cannot be read ({error.strerror})")
+        return
+    except ConfigFault as fault:
+        yield Step("certificate", "fail", str(fault))
+        return
+    left = (leaf.not_after - SystemClock().now()) / _DAY
+    if left < 0:
+        yield Step("certificate", "fail", f"expired on {clock(leaf.not_after)}. Renew it")
+    elif left < _CERTIFICATE_DAYS:
+        yield Step("certificate", "warn", f"expires in {int(left)} days. Renew it")
+    else:
+        yield Step("certificate", "ok", f"valid until {clock(leaf.not_after)}")
+    if not _covers(leaf.names, config.node.hostname):
+        names = ", ".join(leaf.names) or "no name"
+        yield Step("certificate", "warn", f"is for {names}, not for node.hostname {config.node.hostname}")
+
+
+def _covers(names: tuple[str, ...], host: str) -> bool:
+    """RFC 6125 6.4.3: a wildcard stands for one whole label, the leftmost."""
+    host = host.casefold()
+    return any(name.casefold() in (host, f"*.{host.partition('.')[2]}") for name in names)
+
+
+async def _primary(config: Config) -> list[Step]:
+    """The same questions as the node's own probes, and the answers in full."""
+    from relay import wiring
+    from relay.core.mode import Service
+    from relay.primary.health import Prober
+    from relay.primary.imap import ImapPrimary
+
+    primary = config.primary
+    if primary is None:
+        return [Step("primary", "warn", "none is configured: this relay is always a standby and hands nothing on")]
+    timeout = config.failover.timeout * _PROBE_FACTOR
+    try:
+        smtp = wiring.smtp_primary(config, primary.smtp, final_timeout=timeout) if primary.smtp else None
+        imap = ImapPrimary(wiring.imap_primary(primary.imap)) if primary.imap else None
+        prober = Prober(smtp, imap, timeout=timeout, clock=SystemClock())
+    except (ConfigFault, OSError) as error:
+        return [Step("primary", "fail", str(error))]
+    asked = []
+    if primary.smtp:
+        asked.append((Service.SMTP, f"{primary.smtp.host}:{primary.smtp.port}", prober.smtp))
+    if primary.imap:
+        where = f"{primary.imap.host}:{primary.imap.port}"
+        asked += [(Service.IMAP, where, prober.imap), (Service.LOGIN, where, prober.login)]
+    steps = []
+    for (service, where, _), probe in zip(asked, await asyncio.gather(*(ask() for *_, ask in asked)), strict=True):
+        slow = probe.ok and probe.seconds > config.failover.timeout
+        told = f"{where}: {probe.reason}, {probe.seconds:.2f} s"
+        if slow:
+            told += "; slower than failover.timeout: it would be taken for dead"
+        steps.append(Step(f"primary {service}", "fail" if not probe.ok or slow else "ok", told))
+    return steps
+
+
+async def _dns(config: Config) -> list[Step]:
+    """Hints: what the world will see. Nobody answering is a warning, since a test network has no DNS."""
+    from relay.primary import lookup
+
+    host = config.node.hostname.casefold()
+    found = await lookup.addresses(host, _DNS_SECONDS)
+    if found is None:
+        return [Step("DNS", "warn", "does not answer; nothing is checked there")]
+    steps = []
+    if not found:
+        steps.append(Step("DNS", "warn", f"{host} has no address: senders cannot find it, and some refuse its mail"))
+    for address in found:
+        back = await lookup.names(address, _DNS_SECONDS) or []
+        well = host in back
+        told = (
+            f"{address} is {host} and back" if well else f"{address} has no PTR to {host}: some servers refuse its mail"
+        )
+        steps.append(Step("DNS", "ok" if well else "warn", told))
+    for domain in config.domains.accept:
+        exchangers = await lookup.mail_exchangers(domain, _DNS_SECONDS)
+        well = any(one.host == host for one in exchangers or ())
+        told = (
+            f"MX of {domain} names {host}" if well else f"MX of {domain} does not name {host}: mail does not come here"
+        )
+        steps.append(Step("DNS", "ok" if well else "warn", told))
+    return steps
