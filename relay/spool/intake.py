@@ -183,10 +183,10 @@ class Draft:
 
     async def discard(self) -> None:
         """Drop what was received, unless it was committed. Idempotent."""
-        self._release()
         if self._done:
-            return
+            return  # a commit that is under way still needs what is held, and lets go of it by itself
         self._done = True
+        self._release()
         if self._staged:
             try:
                 await self._intake.store.discard(self.item)
