@@ -9,16 +9,28 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Protocol
 
+_SHOWN = 4096
+"""Octets that are worth moving the gauge for; command lines are not."""
 _READ = 256 * 1024
 """What a transport brings at once, at most (asyncio and uvloop)."""
+
+
+class Gauge(Protocol):
+    """Where the use is shown."""
+
+    def set(self, value: float) -> None:
+        """Now."""
+        ...
 
 
 class ByteBudget:
     """One per worker."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, gauge: Gauge | None = None) -> None:
         self.used = 0
+        self._gauge = gauge
         self._limit = limit
         self._stopped: OrderedDict[object, Callable[[], bool]] = OrderedDict()
 
@@ -30,10 +42,14 @@ class ByteBudget:
     def take(self, octets: int) -> None:
         """These have arrived."""
         self.used += octets
+        if self._gauge is not None and octets >= _SHOWN:
+            self._gauge.set(self.used)
 
     def give(self, octets: int) -> None:
         """These are gone; starts those that have waited longest where there is room."""
         self.used -= octets
+        if self._gauge is not None and (octets >= _SHOWN or not self.used):
+            self._gauge.set(self.used)
         expected = self.used
         # With nothing in flight nobody will give any more: then all of them go on, not only as many as are expected.
         while self._stopped and (expected < self._limit or not self.used):

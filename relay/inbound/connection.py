@@ -23,10 +23,11 @@ from relay.core.errors import NotNow, Refused, RelayError
 from relay.core.reply import Reply, reply
 from relay.inbound import replies
 from relay.inbound.body import BLOCK, Hopeless
+from relay.inbound.endings import Close, Refusal
 from relay.inbound.gate import Entry
 from relay.inbound.inlet import Gone, Inlet, LineTooLong
 from relay.inbound.ports import Services
-from relay.inbound.session import Peer, Session
+from relay.inbound.session import Peer, Session, peer_of, tls_of
 from relay.inbound.settings import ListenerSettings
 from relay.obs.logs import logger
 from relay.obs.metrics import CodeClass, SmtpFault
@@ -48,22 +49,6 @@ _FOREIGN = frozenset({"GET", "POST", "PUT", "HEAD", "CONNECT", "OPTIONS"})
 """A browser was led to talk to us (cross-protocol attack): not one more line of it is looked at."""
 
 Verb = Callable[[str], Awaitable[None]]
-
-
-class Close(Exception):
-    """End the connection, after this reply if there is one."""
-
-    def __init__(self, answer: Reply | None = None) -> None:
-        super().__init__()
-        self.reply = answer
-
-
-class Refusal(Exception):
-    """The command is refused; nobody is to blame."""
-
-    def __init__(self, answer: Reply) -> None:
-        super().__init__(answer.text)
-        self.reply = answer
 
 
 class Connection(SMTP):
@@ -109,9 +94,9 @@ class Connection(SMTP):
         """Let it in, or say why not."""
         self.transport = cast(asyncio.Transport, transport)
         self._open_now.add(self)
-        peer = self._peer or _peer_of(transport)
+        peer = self._peer or peer_of(transport)
         self.session = Session(self.loop, peer, self.listener.name)
-        if (description := _tls_of(transport)) is not None:
+        if (description := tls_of(transport)) is not None:
             self.session.secured(description)
         entry = self.services.gate.enter(peer.address)
         self.services.metrics.connections[self.listener.name, entry.value].inc()
@@ -355,7 +340,7 @@ class Connection(SMTP):
             raise Gone
         self.transport = secured
         self.inlet.attach(secured)
-        self.session.secured(_tls_of(secured) or "TLS")
+        self.session.secured(tls_of(secured) or "TLS")
 
     # --- the end ---
 
@@ -404,16 +389,3 @@ class Connection(SMTP):
 def table(cls: type[Connection]) -> Mapping[str, str]:
     """Verb to method name: looked up once per class, not once per connection."""
     return {name.removeprefix("smtp_"): name for name in dir(cls) if name.startswith("smtp_")}
-
-
-def _peer_of(transport: asyncio.BaseTransport) -> Peer:
-    name = transport.get_extra_info("peername")
-    return Peer(str(name[0]), int(name[1])) if isinstance(name, tuple) and len(name) >= 2 else Peer("", 0)
-
-
-def _tls_of(transport: asyncio.BaseTransport) -> str | None:
-    session = transport.get_extra_info("ssl_object")
-    if session is None:
-        return None
-    cipher = session.cipher()
-    return f"{session.version()} {cipher[0] if cipher else ''}".strip()

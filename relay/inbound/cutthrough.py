@@ -5,7 +5,8 @@ nothing to say that the sender should hear (no contact, a quarrel between it and
 
 1. Every step is bounded by the deadlines of the pool.
 2. Trouble before the final dot is `Lost`, trouble after it is `Unsure`; nothing in between.
-3. What was seen is handed to the mode board as evidence, once per event, without anything about the message.
+3. What was seen is handed to the mode board as evidence, without anything about the message. Good evidence is only a
+   word on a whole message: a primary that answers every command and hangs at the content is down.
 4. A connection with an unanswered command on it is never used again.
 """
 
@@ -78,7 +79,7 @@ class Attempt:
             self._failed(trouble)
             return None
         self._tx = tx
-        reply = await self._step(lambda: tx.mail(envelope, (declared or 0) + _TRACE_SIZE))
+        reply = await self._step(lambda: tx.mail(envelope, 0 if declared is None else declared + _TRACE_SIZE))
         if reply is None or reply.positive:
             return reply
         await self.close()
@@ -107,7 +108,10 @@ class Attempt:
             return Unsure()
         finally:
             await self.close()
-        self._heard(reply)
+        if reply.code == 421:
+            self._evidence(Signal.FAIL, "primary is closing")
+        else:
+            self._evidence(Signal.OK, "primary judged a message")
         return Answered(reply) if reply.positive or final(reply) else Lost(reply)
 
     async def close(self) -> None:
@@ -128,17 +132,11 @@ class Attempt:
                 self._tx.connection.wire.kill("given up before the reply")
             await self.close()
             raise
-        self._heard(reply)
         if reply.code == 421:  # RFC 5321 3.8
+            self._evidence(Signal.FAIL, "primary is closing")
             await self.close()
             return None
         return reply
-
-    def _heard(self, reply: Reply) -> None:
-        if reply.code == 421:
-            self._evidence(Signal.FAIL, "primary is closing")
-        else:
-            self._evidence(Signal.OK, "answered a sender's command")
 
     def _failed(self, trouble: NoContact) -> None:
         if trouble.evidence:

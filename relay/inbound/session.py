@@ -66,3 +66,18 @@ class Session(BaseSession):
             return "SMTP"
         name = "UTF8SMTP" if smtputf8 else "ESMTP"
         return name + ("S" if self.tls else "") + ("A" if self.login else "")
+
+
+def peer_of(transport: asyncio.BaseTransport) -> Peer:
+    """The other end of the socket."""
+    name = transport.get_extra_info("peername")
+    return Peer(str(name[0]), int(name[1])) if isinstance(name, tuple) and len(name) >= 2 else Peer("", 0)
+
+
+def tls_of(transport: asyncio.BaseTransport) -> str | None:
+    """`TLSv1.3 TLS_AES_256_GCM_SHA384`; None in clear."""
+    session = transport.get_extra_info("ssl_object")
+    if session is None:
+        return None
+    cipher = session.cipher()
+    return f"{session.version()} {cipher[0] if cipher else ''}".strip()

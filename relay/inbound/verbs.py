@@ -8,10 +8,12 @@ grammar in `proto.smtp.command`, who may send to whom in `mailing`.
 from __future__ import annotations
 
 from relay.accounts.login import Verdict as LoginVerdict
+from relay.core.errors import NotNow
 from relay.core.reply import Reply
 from relay.inbound import login, replies
 from relay.inbound.body import Body
-from relay.inbound.connection import Close, Connection, Refusal, table
+from relay.inbound.connection import Connection, table
+from relay.inbound.endings import Close, Refusal
 from relay.inbound.mailing import Finished, Mailing
 from relay.inbound.ports import Draft
 from relay.obs.metrics import RecipientOutcome, SmtpFault, Transaction
@@ -24,6 +26,7 @@ from relay.proto.smtp.command import (
 )
 from relay.proto.smtp.content import ContentFault
 from relay.proto.smtp.parameters import CommandFault
+from relay.proto.smtp.sasl import Credentials
 
 _CONTENT_FAULTS: dict[ContentFault, SmtpFault] = {
     ContentFault.BARE_CR: "bare_newline",
@@ -76,12 +79,8 @@ class Verbs(Connection):
         if mechanism.upper() not in login.MECHANISMS:
             raise CommandFault(replies.UNKNOWN_MECHANISM)
         claimed = await login.credentials(mechanism.upper(), initial.strip(" "), self._challenge)
-        if claimed.authzid not in ("", claimed.login):
-            verdict = LoginVerdict.REFUSED  # nobody acts for somebody else here
-        else:
-            await self.flush()
-            said = await self.services.logins.login(claimed.login, claimed.password, client=session.client.address)
-            verdict = said.verdict
+        await self.flush()
+        verdict = await self._judge(claimed)
         if verdict is LoginVerdict.OK:
             session.login = claimed.login
             self.say(Reply(235, ("2.7.0 Authentication successful",)))
@@ -281,6 +280,15 @@ class Verbs(Connection):
         if not mailing.taken:
             raise Refusal(replies.NO_RECIPIENTS)
         return mailing
+
+    async def _judge(self, claimed: Credentials) -> LoginVerdict:
+        if claimed.authzid not in ("", claimed.login):
+            return LoginVerdict.REFUSED  # nobody acts for somebody else here
+        client = self.session.client.address
+        try:
+            return (await self.services.logins.login(claimed.login, claimed.password, client=client)).verdict
+        except NotNow:
+            return LoginVerdict.UNAVAILABLE
 
     @staticmethod
     def _no_argument(argument: str) -> None:

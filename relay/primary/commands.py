@@ -24,8 +24,8 @@ def mail_command(envelope: Envelope, size: int, offered: Extensions) -> bytes | 
     if refusal is not None:
         return refusal
     words = [f"MAIL FROM:<{envelope.reverse_path}>"]
-    if "SIZE" in offered:
-        words.append(f"SIZE={size}")  # RFC 1870 6
+    if size and "SIZE" in offered:
+        words.append(f"SIZE={size}")  # RFC 1870 6; 0 = not known yet (the sender did not say)
     if envelope.body is not BodyType.SEVEN_BIT and "8BITMIME" in offered:
         # RFC 6152 wants a conversion where it is not offered; everyone sends the eight bits as they are instead, and
         # a conversion would break signatures. BINARYMIME is never offered to senders, so DATA carries everything.

@@ -9,10 +9,10 @@ import asyncio
 
 import pytest
 
+from relay.accounts.directory import Verdict
 from relay.core.errors import LeaseLost
 from relay.core.item import ItemState, RecipientState
 from relay.core.mode import Mode, Service, Signal
-from relay.accounts.directory import Verdict
 from relay.store.api import StoreUnavailable
 from tests.inbound.world import TRACE, World
 from tests.peers.smtpclient import Outcome, dot_stuff
@@ -194,6 +194,22 @@ async def test_a_primary_that_is_not_there() -> None:
 
 def world_service() -> Service:
     return Service.SMTP
+
+
+async def test_a_primary_that_answers_every_command_and_hangs_at_the_content_is_down() -> None:
+    async with FakeSmtp(at("DOT", Act.STALL)) as primary, World(primary=primary.port) as world:
+        for number in range(2):
+            assert (await send(world, message=MESSAGE + b"%d\r\n" % number)).accepted
+        assert world.board.state.mode is Mode.STANDBY
+
+
+async def test_a_size_that_the_sender_did_not_say_is_not_invented() -> None:
+    async with FakeSmtp() as primary, World(primary=primary.port) as world, await world.client() as client:
+        await client.pipeline("MAIL FROM:<a@example.net>", "RSET", "MAIL FROM:<a@example.net> SIZE=1000", "RSET")
+        first, second = (line for line in primary.sessions[0].commands if line.startswith("MAIL"))
+        assert first == "MAIL FROM:<a@example.net>"
+        size = int(second.partition("SIZE=")[2])
+        assert 1000 < size < 2000  # our own header line counts as well
 
 
 async def test_a_connection_lost_between_two_recipients() -> None:

@@ -6,9 +6,9 @@ import ssl
 
 import pytest
 
+from relay.accounts.directory import Verdict
 from relay.core.mode import Mode
 from relay.inbound.policy import LocalDomainsOnly, ascii_domain
-from relay.accounts.directory import Verdict
 from relay.inbound.settings import ListenerName
 from tests.inbound.tls import Tls
 from tests.inbound.world import World

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
+from relay.accounts.directory import Verdict
 from relay.core.envelope import BodyType, Recipient
 from relay.core.item import ItemState
-from relay.accounts.directory import Verdict
 from relay.inbound.settings import Limits
 from tests.inbound.world import World
 from tests.peers.smtpclient import SmtpClient, dot_stuff

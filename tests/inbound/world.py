@@ -9,6 +9,9 @@ from collections.abc import AsyncIterator, Sequence
 
 from prometheus_client import CollectorRegistry
 
+from relay.accounts.directory import Verdict
+from relay.accounts.login import LoginResult, Reason
+from relay.accounts.login import Verdict as LoginVerdict
 from relay.core.clock import SystemClock
 from relay.core.envelope import Envelope, Origin
 from relay.core.errors import LeaseLost, NotNow
@@ -20,9 +23,6 @@ from relay.inbound.budget import ByteBudget
 from relay.inbound.gate import Gate
 from relay.inbound.listener import Listener
 from relay.inbound.policy import LocalDomainsOnly
-from relay.accounts.directory import Verdict
-from relay.accounts.login import LoginResult, Reason
-from relay.accounts.login import Verdict as LoginVerdict
 from relay.inbound.ports import Services
 from relay.inbound.settings import Deadlines, InboundSettings, Limits, ListenerName, ListenerSettings, Network
 from relay.obs.metrics import Metrics
@@ -294,7 +294,7 @@ class World:
             clock=clock,
             metrics=self.metrics.inbound,
             gate=Gate(settings.limits),
-            budget=ByteBudget(settings.limits.in_flight),
+            budget=ByteBudget(settings.limits.in_flight, self.metrics.inbound.in_flight_bytes),
         )
         self.listener = Listener(
             self.services,
