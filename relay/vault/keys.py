@@ -116,7 +116,7 @@ def _read(path: Path) -> str:
         raise ConfigFault(
             f"vault.key_file: {path} cannot be opened ({error.strerror}). Let the relay's user own and read it"
         ) from None
-    with os.fdopen(fd, "rb") as file:
+    try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise ConfigFault(f"vault.key_file: {path} is not a regular file. Name the file that holds the keys")
@@ -125,10 +125,11 @@ def _read(path: Path) -> str:
                 f"vault.key_file: {path} is open to others (mode {stat.S_IMODE(status.st_mode):04o}). "
                 f"Close it with: chmod 600 {path}"
             )
-        try:
-            raw = file.read(_MAX_BYTES + 1)
-        except OSError as error:
-            raise ConfigFault(f"vault.key_file: {path} cannot be read ({error.strerror}). Check its disk") from None
+        raw = os.read(fd, _MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigFault(f"vault.key_file: {path} cannot be read ({error.strerror}). Check its disk") from None
+    finally:
+        os.close(fd)
     if len(raw) > _MAX_BYTES:
         raise ConfigFault(f"vault.key_file: {path} is too long for a key file. Name the right file")
     return raw.decode("ascii", "replace")

@@ -1,0 +1,166 @@
+"""The key file: made, read, rotated, refused."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from relay.core.errors import ConfigFault, Damaged
+from relay.vault.keys import KeyRing, MissingKey, add_key, init_key_file
+
+
+def secrets_in(text: str) -> list[str]:
+    """The keys of a file, as written."""
+    return [line.split()[2] for line in text.splitlines() if line.startswith("key ")]
+
+
+def test_made_private_and_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "relay.key"
+    made = init_key_file(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["relay.key"]
+    read = KeyRing.load(path)
+    assert read.active == made.active
+    assert read.unwrap(*made.wrap(b"data", b"aad"), b"aad") == b"data"
+    with pytest.raises(ConfigFault, match="already exists"):
+        init_key_file(path)
+
+
+def test_rotation_keeps_the_old_keys(tmp_path: Path) -> None:
+    path = tmp_path / "relay.key"
+    before = init_key_file(path)
+    wrapped = before.wrap(b"data", b"aad")
+    after = add_key(path)
+    assert after.active != before.active
+    assert set(after.names) == {before.active, after.active}
+    for ring in (after, KeyRing.load(path)):
+        assert ring.unwrap(*wrapped, b"aad") == b"data"
+        assert ring.wrap(b"data", b"aad")[0] == after.active
+    with pytest.raises(MissingKey, match=after.active):
+        before.unwrap(*after.wrap(b"data", b"aad"), b"aad")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(add_key(path).names) == 3
+
+
+def test_a_wrapped_value_is_bound_to_its_place(tmp_path: Path) -> None:
+    ring = init_key_file(tmp_path / "relay.key")
+    key_id, wrapped = ring.wrap(b"data", b"aad")
+    with pytest.raises(Damaged):
+        ring.unwrap(key_id, wrapped, b"other")
+    with pytest.raises(Damaged):
+        ring.unwrap(key_id, wrapped[:10], b"aad")
+    for index in range(len(wrapped)):
+        broken = bytearray(wrapped)
+        broken[index] ^= 1
+        with pytest.raises(Damaged):
+            ring.unwrap(key_id, bytes(broken), b"aad")
+    with pytest.raises(MissingKey) as caught:
+        ring.unwrap("evil\nname", wrapped, b"aad")
+    assert "evil" not in str(caught.value)
+
+
+def _empty(path: Path) -> None:
+    path.write_text("")
+
+
+def _other_version(path: Path) -> None:
+    path.write_text(path.read_text().replace("relay-keys 1", "relay-keys 2"))
+
+
+def _no_active(path: Path) -> None:
+    path.write_text(re.sub(r"active .*\n", "", path.read_text()))
+
+
+def _unknown_active(path: Path) -> None:
+    path.write_text(re.sub(r"active .*\n", "active key-0\n", path.read_text()))
+
+
+def _short_key(path: Path) -> None:
+    path.write_text(path.read_text() + f"key key-0 {base64.b64encode(bytes(31)).decode()}\n")
+
+
+def _no_base64(path: Path) -> None:
+    path.write_text(path.read_text() + "key key-0 ?\n")
+
+
+def _twice(path: Path) -> None:
+    text = path.read_text()
+    path.write_text(text + text.splitlines()[-1] + "\n")
+
+
+def _garbage(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + os.urandom(50) + b"\n")
+
+
+def _endless(path: Path) -> None:
+    path.write_text(path.read_text() + "# comment\n" * 10_000)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [_empty, _other_version, _no_active, _unknown_active, _short_key, _no_base64, _twice, _garbage, _endless],
+    ids=lambda spoil: spoil.__name__.strip("_"),
+)
+def test_a_wrong_file_is_refused_with_a_remedy_and_without_its_content(
+    tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "relay.key"
+    init_key_file(path)
+    secrets = secrets_in(path.read_text())
+    spoil(path)
+    for call in (KeyRing.load, add_key):
+        with pytest.raises(ConfigFault, match=re.escape(str(path))) as caught:
+            call(path)
+        assert not any(secret in str(caught.value) for secret in secrets)
+        assert re.search(r"[.] (Restore|Name) ", str(caught.value))
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644, 0o660])
+def test_a_file_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "relay.key"
+    init_key_file(path)
+    path.chmod(mode)
+    with pytest.raises(ConfigFault, match="chmod 600"):
+        KeyRing.load(path)
+    path.chmod(0o400)
+    KeyRing.load(path)
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigFault, match="relay keys init"):
+        KeyRing.load(tmp_path / "relay.key")
+    with pytest.raises(ConfigFault, match="not a regular file"):
+        KeyRing.load(tmp_path)
+    os.mkfifo(tmp_path / "fifo", 0o600)
+    with pytest.raises(ConfigFault, match="not a regular file"):
+        KeyRing.load(tmp_path / "fifo")
+    with pytest.raises(ConfigFault, match="directory"):
+        init_key_file(tmp_path / "missing" / "relay.key")
+
+
+def test_a_failed_write_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "relay.key"
+    init_key_file(path)
+    before = path.read_bytes()
+
+    def fail(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(ConfigFault, match="cannot be written"):
+        add_key(path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["relay.key"]
+
+
+def test_nothing_prints_a_key(tmp_path: Path) -> None:
+    path = tmp_path / "relay.key"
+    ring = init_key_file(path)
+    (secret,) = secrets_in(path.read_text())
+    assert secret not in repr(ring)
+    assert base64.b64decode(secret).hex() not in repr(ring)
