@@ -1,7 +1,7 @@
 """A user's own connection to the primary's IMAP server: logged in on the user's behalf, then handed over as it is.
 
-Credentials enter; a logged-in stream leaves, or the primary's refusal, or `NoContact` with a bland reason. It speaks our
-own codec (`proto/imap/client`), because what follows is spliced byte for byte and nothing may be lost in between.
+Credentials enter; a logged-in stream leaves, or the primary's refusal, or `NoContact` with a bland reason. It speaks
+our own codec (`proto/imap/client`), because what follows is spliced byte for byte and nothing may be lost in between.
 
 1. The opening (connect, greeting, TLS, CAPABILITY) has one deadline, the login another.
 2. PREAUTH, and an endpoint that shall be encrypted and is not, are refused: credentials never go out unprotected

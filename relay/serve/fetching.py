@@ -20,6 +20,7 @@ from relay.proto.imap.dates import date_time
 from relay.proto.imap.fetch import Attribute, BodyPart, Item, Text
 from relay.proto.imap.flags import System
 from relay.proto.mime.header import iter_fields
+from relay.serve import bodies
 from relay.serve.answers import BAD_NUMBER, DONE, Answer, HalfSaid, no
 from relay.serve.summary import Summary
 from relay.spool.mailboxes import FlagStep
@@ -61,6 +62,7 @@ class _Fetching:
         self._by_uid = command.by_uid
         self._bodies = [item for item in items if isinstance(item, BodyPart)]
         self._summaries_needed = bool(self._bodies) or not _NEEDS_SUMMARY.isdisjoint(items)
+        self._contents_needed = any(_needs_content(body) for body in self._bodies)
         self._marks_seen = not self._mailbox.read_only and any(not body.peek for body in self._bodies)
         self._missing = False
 
@@ -73,13 +75,18 @@ class _Fetching:
             self._missing = self._missing or len(rows) < len(page)
             summaries: dict[ItemId, Summary | Damaged] = {}
             if self._summaries_needed:
-                summaries = await self._session.summaries.get([row.item for row in rows])
+                summaries = await self._session.summaries.get(rows)
             told: set[int] = set()
             if self._marks_seen:
                 rows, told = await self._mark_seen(rows, summaries)
-            for row in rows:
-                damaged = not await self._one(row, summaries.get(row.item), row.uid in told) or damaged
-                await self._session.talk.breathe()
+            for group in bodies.groups(rows):
+                contents: dict[ItemId, bytes | Damaged] = {}
+                if self._contents_needed:
+                    contents = await bodies.load(self._session.services.mailboxes, group)
+                for row in group:
+                    summary, content = summaries.get(row.item), contents.get(row.item)
+                    damaged = not await self._one(row, summary, content, row.uid in told) or damaged
+                    await self._session.talk.breathe()
         if damaged:
             return no("Some messages are not available", b"UNAVAILABLE")
         if self._missing and not self._by_uid:
@@ -101,7 +108,9 @@ class _Fetching:
         by_uid = {row.uid: row for row in changed}
         return [by_uid.get(row.uid, row) for row in rows], set(by_uid)
 
-    async def _one(self, row: MessageRow, summary: Summary | Damaged | None, told: bool) -> bool:
+    async def _one(
+        self, row: MessageRow, summary: Summary | Damaged | None, content: bytes | Damaged | None, told: bool
+    ) -> bool:
         """One response; False when the message is damaged."""
         number = self._mailbox.view.number(row.uid)
         if self._summaries_needed and not isinstance(summary, Summary):
@@ -110,7 +119,10 @@ class _Fetching:
                 return True
             await self._report(row.item, summary)
             return False
-        answer = _Response(self._session, row, summary if isinstance(summary, Summary) else None)
+        if isinstance(content, Damaged):
+            await self._report(row.item, content)
+            return False
+        answer = _Response(self._session, row, summary if isinstance(summary, Summary) else None, content)
         try:
             for item in self._items:
                 if isinstance(item, BodyPart):
@@ -136,10 +148,12 @@ class _Fetching:
 class _Response:
     """One `* n FETCH (...)` in the making; kept until it is whole, except for large literals."""
 
-    def __init__(self, session: Session, row: MessageRow, summary: Summary | None) -> None:
+    def __init__(self, session: Session, row: MessageRow, summary: Summary | None, content: bytes | None) -> None:
         self._session = session
         self._row = row
         self._summary = summary
+        self._content = content
+        """The whole message, where it is small."""
         self._message: StoredMessage | None = None
         self._words: list[bytes] = []
         self.started = False
@@ -180,7 +194,7 @@ class _Response:
     async def body(self, part: BodyPart) -> None:
         """`BODY[...]`. Damaged, NotNow."""
         assert self._summary is not None
-        if not part.part and self._summary.header is not None and part.text not in (Text.ALL, Text.TEXT):
+        if not _needs_content(part) and self._summary.header is not None:
             self._literal(part, _pick(part, self._summary.header))
             return
         span = structure.span(self._summary.root(), part.part, part.text)
@@ -216,7 +230,10 @@ class _Response:
     async def _read(self, start: int, end: int) -> bytes:
         if start >= end:
             return b""
-        data = await (await self._open()).read(start, end - start)
+        if self._content is not None:
+            data = self._content[start:end]
+        else:
+            data = await (await self._open()).read(start, end - start)
         if len(data) != end - start:
             raise Damaged("message is shorter than its structure")
         return data
@@ -234,6 +251,11 @@ class _Response:
             if not left:
                 return
         raise Damaged("message is shorter than its structure")
+
+
+def _needs_content(part: BodyPart) -> bool:
+    """False for what the header in a summary answers."""
+    return bool(part.part) or part.text in (Text.ALL, Text.TEXT)
 
 
 def _pick(part: BodyPart, header: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING
 
 from relay.core.errors import Damaged
@@ -11,6 +11,7 @@ from relay.proto.imap import commands as c
 from relay.proto.imap import search as keys
 from relay.proto.imap import text
 from relay.proto.imap.flags import Flags
+from relay.serve import bodies
 from relay.serve.answers import DONE, Answer
 from relay.serve.selected import PAGE, Selected
 from relay.serve.summary import Summary
@@ -49,24 +50,43 @@ async def search(session: Session, command: c.Search) -> Answer:
 async def _look_inside(session: Session, key: keys.Key, messages: list[_View]) -> list[int]:
     """UIDs of those that match once their text is looked at; a damaged one has none, and does not match."""
     found: list[int] = []
-    summaries = await session.summaries.get([message.row.item for message in messages])
+    summaries = await session.summaries.get([message.row for message in messages])
+    unsure: list[tuple[_View, Summary]] = []
     for message in messages:
         summary = summaries.get(message.row.item)
-        try:
-            if isinstance(summary, Summary):
-                await message.load_header(session, summary)
-                if keys.evaluate(key, message) is None:
-                    await message.load_body(session, summary)
-            elif isinstance(summary, Damaged):
-                await session.services.damaged(message.row.item, summary)
-        except Damaged as damage:
-            await session.services.damaged(message.row.item, damage)
-        message.settle()
-        if keys.evaluate(key, message):
+        if isinstance(summary, Summary):
+            with_header = await _guarded(session, message, message.load_header(session, summary))
+            if with_header and keys.evaluate(key, message) is None:
+                unsure.append((message, summary))
+                continue
+        elif isinstance(summary, Damaged):
+            await session.services.damaged(message.row.item, summary)
+        if message.settle(key):
             found.append(message.row.uid)
-        message.forget()
         await asyncio.sleep(0)  # decoding is work: others are served in between
+    for start in range(0, len(unsure), bodies.WIDTH):
+        group = unsure[start : start + bodies.WIDTH]
+        contents = await bodies.load(session.services.mailboxes, [message.row for message, _ in group])
+        for message, summary in group:
+            content = contents.get(message.row.item)
+            if isinstance(content, Damaged):
+                await session.services.damaged(message.row.item, content)
+            else:
+                await _guarded(session, message, message.load_body(session, summary, content))
+            if message.settle(key):
+                found.append(message.row.uid)
+            await asyncio.sleep(0)
     return found
+
+
+async def _guarded(session: Session, message: _View, loading: Awaitable[None]) -> bool:
+    """Whether it could be loaded; damage is reported."""
+    try:
+        await loading
+    except Damaged as damage:
+        await session.services.damaged(message.row.item, damage)
+        return False
+    return True
 
 
 class _View:
@@ -120,8 +140,8 @@ class _View:
             header = await self._read(session, 0, summary.root().body_start)
         self._fields = text.fields(header)
 
-    async def load_body(self, session: Session, summary: Summary) -> None:
-        """The text of all text parts, within limits. Damaged, NotNow."""
+    async def load_body(self, session: Session, summary: Summary, content: bytes | None) -> None:
+        """The text of all text parts, within limits, from the content where it is at hand. Damaged, NotNow."""
         left = session.services.settings.limits.search_octets
         found = []
         for part in text.text_parts(summary.root()):
@@ -129,7 +149,8 @@ class _View:
             if size <= 0:
                 break
             left -= size
-            raw = await self._read(session, part.body_start, part.body_start + size)
+            start, end = part.body_start, part.body_start + size
+            raw = content[start:end] if content is not None else await self._read(session, start, end)
             found.append(text.part_text(part, raw))
         self._body = "\n".join(found).casefold()
 
@@ -137,11 +158,10 @@ class _View:
         message = await session.services.mailboxes.open_message(self.row.item)
         return b"" if message is None else await message.read(start, end - start)
 
-    def settle(self) -> None:
-        """What could not be loaded is empty."""
+    def settle(self, key: keys.Key) -> bool:
+        """The answer; what could not be loaded counts as empty. The text is let go of."""
         self._fields = self._fields if self._fields is not None else {}
         self._body = self._body if self._body is not None else ""
-
-    def forget(self) -> None:
-        """Let go of the text."""
+        answer = keys.evaluate(key, self)
         self._fields = self._body = None
+        return answer is True

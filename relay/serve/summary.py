@@ -9,6 +9,7 @@ offsets. Thousands of messages are then decrypt-and-join.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -16,8 +17,11 @@ import msgspec
 from relay.core.errors import Damaged
 from relay.core.ids import ItemId
 from relay.proto.imap import structure
-from relay.proto.mime.structure import Part, StructureParser
+from relay.proto.mime.structure import Part, StructureParser, parse
+from relay.serve import bodies
 from relay.spool.mailboxes import Mailboxes
+from relay.store.records import MessageRow
+from relay.vault.sealing import CHUNK_SIZE
 
 KIND = "imap"
 LONGEST_HEADER = 64 * 1024
@@ -54,33 +58,46 @@ class Summaries:
     def __init__(self, mailboxes: Mailboxes) -> None:
         self._mailboxes = mailboxes
 
-    async def get(self, items: Sequence[ItemId]) -> dict[ItemId, Summary | Damaged]:
-        """A summary of each item, or what is wrong with it; items that are gone are left out. NotNow."""
+    async def get(self, rows: Sequence[MessageRow]) -> dict[ItemId, Summary | Damaged]:
+        """A summary of each message, or what is wrong with it; those that are gone are left out. NotNow."""
         found: dict[ItemId, Summary | Damaged] = {}
-        for item, packed in (await self._mailboxes.derived(KIND, items)).items():
+        for item, packed in (await self._mailboxes.derived(KIND, [row.item for row in rows])).items():
             try:
                 summary = _SUMMARIES.decode(packed)
             except msgspec.MsgspecError:
                 continue
             if summary.version == _VERSION:
                 found[item] = summary
-        made: dict[ItemId, bytes] = {}
-        for item in items:
-            if item in found:
-                continue
-            try:
-                summary_or_none = await self._make(item)
-            except Damaged as damage:
-                found[item] = damage
-                continue
-            if summary_or_none is not None:
-                found[item] = summary_or_none
-                made[item] = _ENCODER.encode(summary_or_none)
-        if made:
-            await self._mailboxes.put_derived(KIND, made)
+        missing = [row for row in rows if row.item not in found]
+        for group in bodies.groups(missing):
+            made = await self._make(group)
+            found.update(made)
+            fresh = {item: _ENCODER.encode(value) for item, value in made.items() if isinstance(value, Summary)}
+            if fresh:
+                await self._mailboxes.put_derived(KIND, fresh)
         return found
 
-    async def _make(self, item: ItemId) -> Summary | None:
+    async def _make(self, rows: Sequence[MessageRow]) -> dict[ItemId, Summary | Damaged]:
+        made: dict[ItemId, Summary | Damaged] = {}
+        small = await bodies.load(self._mailboxes, rows)
+        for row in rows:
+            content = small.get(row.item)
+            if isinstance(content, bytes):
+                made[row.item] = summarise(parse(content), content[:LONGEST_HEADER], len(content))
+                await asyncio.sleep(0)  # parsing is work: others are served in between
+            elif content is not None:
+                made[row.item] = content
+            elif row.size > CHUNK_SIZE:
+                try:
+                    streamed = await self._stream(row.item)
+                except Damaged as damage:
+                    made[row.item] = damage
+                    continue
+                if streamed is not None:
+                    made[row.item] = streamed
+        return made
+
+    async def _stream(self, item: ItemId) -> Summary | None:
         message = await self._mailboxes.open_message(item)
         if message is None:
             return None

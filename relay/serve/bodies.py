@@ -1,0 +1,42 @@
+"""Small messages read whole and several at a time: what a mailbox is full of.
+
+A message that fits into one sealed chunk costs the same whether a part or all of it is wanted, and the time goes into
+waiting for the store, so it is waited for side by side. Larger ones are read by the piece where they are needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+from relay.core.errors import Damaged
+from relay.core.ids import ItemId
+from relay.spool.mailboxes import Mailboxes
+from relay.store.records import MessageRow
+from relay.vault.sealing import CHUNK_SIZE
+
+WIDTH = 16
+"""Messages read side by side; memory is at most so many chunks."""
+
+
+def groups(rows: Sequence[MessageRow]) -> Iterator[Sequence[MessageRow]]:
+    """Slices of `WIDTH`."""
+    return (rows[at : at + WIDTH] for at in range(0, len(rows), WIDTH))
+
+
+async def load(mailboxes: Mailboxes, rows: Sequence[MessageRow]) -> dict[ItemId, bytes | Damaged]:
+    """Contents of the small messages among (at most `WIDTH`) rows; those that are gone are left out. NotNow."""
+    small = [row.item for row in rows if row.size <= CHUNK_SIZE]
+    found: dict[ItemId, bytes | Damaged] = {}
+    answers = await asyncio.gather(*(_read(mailboxes, item) for item in small), return_exceptions=True)
+    for item, answer in zip(small, answers, strict=True):
+        if isinstance(answer, BaseException) and not isinstance(answer, Damaged):
+            raise answer
+        if answer is not None:
+            found[item] = answer
+    return found
+
+
+async def _read(mailboxes: Mailboxes, item: ItemId) -> bytes | None:
+    message = await mailboxes.open_message(item)
+    return None if message is None else await message.read()
