@@ -32,6 +32,7 @@ from relay.store.api import IllegalTransition
 if TYPE_CHECKING:
     from relay.config import Config
     from relay.node import Data
+    from relay.replay.notice import Notices
     from relay.spool.queue import ItemView, Queue
     from relay.store.records import ItemRow
 
@@ -160,8 +161,8 @@ def hold(*, ids: tuple[str, ...], every: bool, path: Path | None, as_json: bool)
       relay queue hold 01kb3c
     """
 
-    async def one(work: Queue, item: ItemId) -> None:
-        await work.move(item, ItemState.HELD)
+    async def one(opened: Data, item: ItemId) -> None:
+        await _queue(opened).move(item, ItemState.HELD)
 
     _each(path, ids, every=every, states=(ItemState.PENDING, ItemState.UNKNOWN), act=one, done="held", as_json=as_json)
 
@@ -179,8 +180,8 @@ def release(*, ids: tuple[str, ...], every: bool, path: Path | None, as_json: bo
       relay queue release --all
     """
 
-    async def one(work: Queue, item: ItemId) -> None:
-        await work.move(item, ItemState.PENDING)
+    async def one(opened: Data, item: ItemId) -> None:
+        await _queue(opened).move(item, ItemState.PENDING)
 
     _each(path, ids, every=every, states=_DECIDED, act=one, done="released", as_json=as_json)
 
@@ -198,12 +199,64 @@ def retry(*, ids: tuple[str, ...], every: bool, path: Path | None, as_json: bool
       relay queue retry 01kb3c
     """
 
-    async def one(work: Queue, item: ItemId) -> None:
+    async def one(opened: Data, item: ItemId) -> None:
         # Two steps of the table, and both are in the ledger: the operator took the message and gave it back.
-        await work.move(item, ItemState.HELD)
-        await work.move(item, ItemState.PENDING)
+        await _queue(opened).move(item, ItemState.HELD)
+        await _queue(opened).move(item, ItemState.PENDING)
 
     _each(path, ids, every=every, states=(ItemState.PENDING,), act=one, done="to be tried now", as_json=as_json)
+
+
+@queue.command("return")
+@_ids
+@_all
+@config_option
+@json_option
+def return_(*, ids: tuple[str, ...], every: bool, path: Path | None, as_json: bool) -> None:
+    """Give held or quarantined messages back: never delivered, and their senders told where that is right.
+
+    A sender is told by a delivery status notification if it logged in here or asked for one; forged senders get none.
+
+    \b
+    Example:
+      relay queue return 01kb3c
+    """
+    config = load_config(path)
+
+    async def one(opened: Data, item: ItemId) -> None:
+        await _notices(config, opened).give_back(item)
+
+    _each(path, ids, every=every, states=_DECIDED, act=one, done="returned", as_json=as_json)
+
+
+def _notices(config: Config, opened: Data) -> Notices:
+    from relay import wiring
+    from relay.accounts.names import Naming
+    from relay.obs.metrics import Metrics
+    from relay.replay.notice import Notices, NoticeSettings
+    from relay.spool.intake import Intake, IntakeSettings
+    from relay.spool.pressure import Pressure
+    from relay.spool.read import Reader
+    from relay.store.records import Route
+
+    work = _queue(opened)
+    intake = Intake(
+        store=opened.store,
+        vault=opened.vault,
+        clock=opened.clock,
+        pressure=Pressure(config.node.data_dir, wiring.pressure(config)),
+        settings=IntakeSettings(owner=work.owner),
+        account_of=Naming(wiring.naming(config)).account_of,
+    )
+    return Notices(
+        queue=work,
+        reader=Reader(opened.store, opened.vault),
+        intake=intake,
+        clock=opened.clock,
+        settings=NoticeSettings(config.node.hostname),
+        route_of=lambda _address: Route.PRIMARY,  # the platform delivers its users' notices, as it does their mail
+        metrics=Metrics().replay,
+    )
 
 
 @queue.command()
@@ -289,7 +342,7 @@ def _each(
     *,
     every: bool,
     states: Sequence[ItemState],
-    act: Callable[[Queue, ItemId], Awaitable[None]],
+    act: Callable[[Data, ItemId], Awaitable[None]],
     done: str,
     as_json: bool,
 ) -> None:
@@ -310,17 +363,17 @@ async def _do(
     config: Config,
     ids: Sequence[str],
     states: Sequence[ItemState],
-    act: Callable[[Queue, ItemId], Awaitable[None]],
+    act: Callable[[Data, ItemId], Awaitable[None]],
 ) -> tuple[list[ItemId], dict[str, str]]:
     changed: list[ItemId] = []
     failed: dict[str, str] = {}
 
-    async def one(work: Queue, row: ItemRow) -> None:
+    async def one(opened: Data, row: ItemRow) -> None:
         if row.state not in states:
             failed[row.id] = f"is {row.state}, not {' or '.join(states)}"
             return
         try:
-            await act(work, row.id)
+            await act(opened, row.id)
             changed.append(row.id)
         except LeaseLost:
             failed[row.id] = "is being delivered just now; try again in a minute"
@@ -328,14 +381,13 @@ async def _do(
             failed[row.id] = "changed its state meanwhile; look at it again"
 
     async with data(config) as opened:
-        work = _queue(opened)
         for text in ids:
-            await one(work, await _row(opened, text))
+            await one(opened, await _row(opened, text))
         after: ItemId | None = None
         while not ids:
             rows = await opened.store.items(states=states, after=after, limit=_PAGE)
             for row in rows:
-                await one(work, row)
+                await one(opened, row)
             if len(rows) < _PAGE:
                 break
             after = rows[-1].id

@@ -22,7 +22,6 @@ from relay.config.sections import (
     LoginSection,
     LogSection,
     NodeSection,
-    OutboundSection,
     PrimarySection,
     ProxyProtocolSection,
     ReplaySection,
@@ -58,7 +57,6 @@ class Config(BaseSettings):
     login: LoginSection = LoginSection()
     failover: FailoverSection = FailoverSection()
     replay: ReplaySection = ReplaySection()
-    outbound: OutboundSection = OutboundSection()
     retention: RetentionSection = RetentionSection()
     limits: LimitsSection = LimitsSection()
     disk: DiskSection = DiskSection()

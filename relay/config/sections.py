@@ -19,6 +19,7 @@ from relay.config.types import (
     File,
     Host,
     Networks,
+    NodeName,
     Port,
     Section,
     Size,
@@ -47,7 +48,9 @@ class Access(StrEnum):
 class NodeSection(Section):
     """This relay."""
 
-    name: str = key("", "Name in logs and in the queue; unique among nodes. Empty = the host name.", example="edge-1")
+    name: NodeName = key(
+        "", "Name in logs and in the queue; unique among nodes. Empty = the host name.", example="edge-1"
+    )
     hostname: Host = key(
         REQUIRED, "The name that senders and clients know: in greetings and Received lines.", example="mx1.example.org"
     )
@@ -192,30 +195,6 @@ class PrimarySection(Section):
     smtp: PrimarySmtpSection | None = None
     imap: PrimaryImapSection | None = None
     submission: PrimarySubmissionSection | None = None
-
-
-class SmarthostSection(UpstreamSection):
-    """The server that takes mail for other domains."""
-
-    port: Port = key(587, "Port.")
-    tls: TlsMode = key("starttls", "As for primary.smtp.")
-    user: str = key("", "Login there; empty = none.", example="relay")
-    password_file: File | None = key(None, "Its password.", example="/run/secrets/smarthost")
-
-
-class OutboundSection(Section):
-    """Mail that users sent, and notices to senders, while the primary is away."""
-
-    via: Literal["primary", "smarthost", "mx"] = key(
-        "primary", "primary = it waits until the primary is back; smarthost = see below; mx = to the recipient's host."
-    )
-    smarthost: SmarthostSection | None = None
-
-    @model_validator(mode="after")
-    def _named(self) -> Self:
-        if self.via == "smarthost" and self.smarthost is None:
-            raise wrong("via = smarthost needs a smarthost", "Write [outbound.smarthost] with its host")
-        return self
 
 
 class ListenSection(Section):

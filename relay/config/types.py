@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import platform
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
@@ -27,6 +29,7 @@ from relay.config.units import (
 
 T = TypeVar("T")
 REQUIRED = PydanticUndefined
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Section(BaseModel):
@@ -78,6 +81,15 @@ def _port(given: Any) -> Any:
     raise wrong(f"{given!r} is not a port", "Write a number from 1 to 65535")
 
 
+def _node_name(given: Any) -> Any:
+    if given == "":
+        given = platform.node().partition(".")[0] or "relay"
+    if isinstance(given, str) and _NAME.fullmatch(given):
+        return given
+    raise wrong(f"{given!r} is not a name", "Write letters, digits and . _ -, 64 at most")
+
+
+NodeName: TypeAlias = Annotated[str, BeforeValidator(_node_name)]
 Duration: TypeAlias = Annotated[float, _from_text(parse_duration, float), PlainSerializer(format_duration)]
 """Seconds."""
 Size: TypeAlias = Annotated[int, _from_text(parse_size, int), PlainSerializer(format_size)]

@@ -32,6 +32,12 @@ def test_the_smallest_configuration() -> None:
     assert [str(bind) for bind in config.listen.http] == ["127.0.0.1:8080"]
 
 
+def test_a_node_has_a_name() -> None:
+    assert parse(SMALLEST).node.name
+    assert parse(SMALLEST + 'name = "edge-1"').node.name == "edge-1"
+    assert "not a name" in faults_of(SMALLEST + 'name = "a/b"')["node.name"]
+
+
 def test_what_the_file_says() -> None:
     config = parse(
         SMALLEST
@@ -135,7 +141,6 @@ def test_all_faults_at_once_each_with_a_remedy() -> None:
         ('[primary.imap]\nhost = "a"\naccess = "master"', "master_password_file"),
         ('[primary.imap]\nhost = "a"\nprobe_user = "p"', "probe_password_file"),
         ('[domains]\nunknown_recipients = "reject"', "recipients_file"),
-        ('[outbound]\nvia = "smarthost"', "[outbound.smarthost]"),
         ('[retention]\nspool = "2d"', "retention.warn"),
         ('[store]\nurl = "mysql://x"', '"mysql" is not a store'),
     ],
