@@ -63,7 +63,7 @@ async def test_nothing_readable_in_files_and_logs(here: Scene) -> None:
         with contextlib.suppress(Exception):
             client.select(MARKS["folder"])
     assert [copies(here.read(user), _marked(n)) for n in range(1, 4)] == [1, 1, 1]
-    with pytest.raises(Exception, match=r"(?i)auth|fail"), here.login(user, f"{MARKS['password']}-wrong"):
+    with pytest.raises(Exception, match=r"(?i)auth|unavail"), here.login(user, f"{MARKS['password']}-wrong"):
         pass
     # Both while it runs (write-ahead log, temporary files) and after it has stopped.
     assert _readable(here) == []

@@ -103,7 +103,7 @@ async def test_the_transaction_during_which_the_primary_dies_is_kept(server_pair
         contents = [message(f"live-{n}") for n in range(4)]
         for content in contents:
             await here.accept(content, ALICE)
-        assert here.relay.smtp_mode() == "standby"
+        await here.until(lambda: here.relay.smtp_mode() == "standby")
         assert sum(here.relay.owed().values()) == 4
 
 
