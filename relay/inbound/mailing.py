@@ -112,6 +112,10 @@ class Mailing:
         except NotNow:
             await self.abort()
             return Finished(replies.TRY_LATER)
+        if accepted.duplicate and accepted.state is ItemState.INTENT:
+            # Sent again while the primary still judges the first one: it may be refused, so nothing is promised yet.
+            await self.abort()
+            return Finished(replies.TRY_LATER)
         if attempt is None or accepted.lease is None:
             await self.abort()
             return Finished(replies.queued(accepted.item), accepted)

@@ -3,7 +3,8 @@
 1.  **One commit per accept.** When `accept` returns, item, body, recipients, mailbox entries and UIDs, ledger and
     change entries are on stable storage together (or none of them is there). Concurrent accepts may share one flush.
 2.  **Same dedup key, first result.** `accept` with the key of an item not yet `confirm`ed and younger than
-    `dedup_window` stores nothing, drops what was staged and returns the first item with `duplicate=True`.
+    `dedup_window` stores nothing, drops what was staged and returns the first item with `duplicate=True`. A REFUSED
+    item is nobody's first result: it was never accepted.
 3.  **Cancellation does nothing or everything.** A cancelled call may still commit, whole; its caller must treat it
     as unknown. Work already handed to the engine is never interrupted half-way.
 4.  **Leases fence.** `claim` grants each item to one owner until a time, with a growing token. A call that carries an

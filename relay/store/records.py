@@ -69,10 +69,11 @@ class NewItem(msgspec.Struct, frozen=True):
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """`item` is the first one's id when `duplicate`; `lease` is set for a new INTENT item."""
+    """`item` and `state` are the first one's when `duplicate`; `lease` is set for a new INTENT item."""
 
     item: ItemId
     duplicate: bool
+    state: ItemState
     lease: Lease | None = None
 
 

@@ -13,6 +13,7 @@ from relay.accounts.directory import Verdict
 from relay.core.errors import LeaseLost
 from relay.core.item import ItemState, RecipientState
 from relay.core.mode import Mode, Service, Signal
+from relay.primary.settings import Deadlines
 from relay.store.api import StoreUnavailable
 from tests.inbound.world import TRACE, World
 from tests.peers.smtpclient import Outcome, dot_stuff
@@ -353,6 +354,36 @@ async def test_the_sender_hangs_up_while_the_primary_thinks() -> None:
         async with asyncio.timeout(10):
             await thinking.wait()
         await world.spool.until_state(ItemState.UNKNOWN)
+
+
+async def test_a_message_sent_again_while_the_primary_judges_it_is_not_promised() -> None:
+    judging, verdict = asyncio.Event(), asyncio.Event()
+
+    class Slow(FakeSmtp):
+        async def _content(self, session: Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            judging.set()
+            await verdict.wait()
+            await super()._content(session, reader, writer)
+
+    patient = Deadlines(open=5, command=5, block=5, final=5)
+    async with (
+        Slow(at("DOT", "554 5.7.1 spam")) as primary,
+        World(primary=primary.port, primary_deadlines=patient) as world,
+    ):
+        first = await world.client()
+        await first.pipeline("MAIL FROM:<a@example.net>", "RCPT TO:<bob@example.org>", "DATA")
+        await first.send(dot_stuff(MESSAGE))
+        async with asyncio.timeout(10):
+            await judging.wait()
+        first.abort()
+        again = await send(world)
+        assert again.final is not None
+        assert again.final.code == 451
+        verdict.set()
+        await world.spool.until_state(ItemState.REFUSED)
+        third = await send(world)
+        assert third.final is not None
+        assert third.final.code == 554
 
 
 async def test_all_connections_busy_falls_back_without_evidence() -> None:

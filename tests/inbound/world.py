@@ -162,12 +162,14 @@ class FakeDraft:
             raise NotNow("told to fail")
         content = bytes(self._content)
         for item, stored in self._spool.items.items():
-            if stored.content == content and stored.envelope == envelope and not stored.confirmed:
-                return Accepted(item, duplicate=True)
+            refused = stored.state is ItemState.REFUSED
+            if stored.content == content and stored.envelope == envelope and not stored.confirmed and not refused:
+                return Accepted(item, duplicate=True, state=stored.state)
         state = ItemState.INTENT if intent else ItemState.PENDING
         self._spool.items[self.item] = Stored(envelope, origin, content, state)
         self._spool._notify()
-        return Accepted(self.item, duplicate=False, lease=Lease(self.item, "test", 1, 0.0) if intent else None)
+        lease = Lease(self.item, "test", 1, 0.0) if intent else None
+        return Accepted(self.item, duplicate=False, state=state, lease=lease)
 
     async def discard(self) -> None:
         """Drop it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from relay.core.errors import LeaseLost
@@ -94,11 +95,23 @@ async def test_same_key_same_result_until_confirmed_or_too_old(store: Store) -> 
     assert await store.chunks(item_id(2), 0, 1) == [None]
     assert await store.last_change() == before
 
+    assert again.state is ItemState.PENDING
+
     other = await store.accept(new_item(3, dedup=b"other"), now=NOW)
     assert not other.duplicate
     await store.confirm([item_id(1), item_id(99)])
     assert not (await store.accept(new_item(4, dedup=b"key", at=NOW + 1), now=NOW + 1)).duplicate
     assert not (await store.accept(new_item(5, dedup=b"key", at=NOW + 700), now=NOW + 700)).duplicate
+
+
+async def test_a_refused_item_is_nobody_s_first_result(store: Store) -> None:
+    held = msgspec.structs.replace(intent(1), dedup=b"key")
+    first = await store.accept(held, now=NOW)
+    assert first.lease is not None
+    again = await store.accept(new_item(2, dedup=b"key"), now=NOW)
+    assert (again.item, again.duplicate, again.state) == (item_id(1), True, _S.INTENT)
+    await store.settle(first.lease, Outcome(_S.REFUSED), now=NOW)
+    assert not (await store.accept(new_item(3, dedup=b"key"), now=NOW)).duplicate
 
 
 async def test_an_accept_repeated_after_its_answer_was_lost_finds_itself(store: Store) -> None:

@@ -61,10 +61,10 @@ class MemoryQueue:
         """See the contract."""
         check_birth(new)
         state = self._state
-        first = next((one.new.id for one in state.items.values() if self._same(one, new, now)), None)
+        first = next((one for one in state.items.values() if self._same(one, new, now)), None)
         if first is not None:
             state.staged.pop(new.id, None)
-            return Accepted(first, duplicate=True)
+            return Accepted(first.new.id, duplicate=True, state=first.state)
         ahead = new.chunk_count - len(new.chunks)
         chunks = state.staged[new.id][1] if ahead and new.id in state.staged else {}
         if sorted(chunks) != list(range(ahead)):
@@ -92,10 +92,10 @@ class MemoryQueue:
                 box = state.inbox(recipient.account, now)
                 item.boxes += [] if box in item.boxes else [box]
         state.show(item, now)
-        return Accepted(new.id, duplicate=False, lease=item.row().lease)
+        return Accepted(new.id, duplicate=False, state=new.state, lease=item.row().lease)
 
     def _same(self, one: Item, new: NewItem, now: float) -> bool:
-        repeated = one.dedup is not None and one.dedup == new.dedup
+        repeated = one.dedup is not None and one.dedup == new.dedup and one.state is not ItemState.REFUSED
         return (repeated and one.new.received_at > now - self._dedup_window) or one.new.id == new.id
 
     async def confirm(self, items: Sequence[ItemId]) -> None:

@@ -37,7 +37,7 @@ class _Accept:
         if first is not None:
             if staged is not None:
                 bodies.forget_staged(tx, staged)
-            return Accepted(first, duplicate=True)
+            return Accepted(first[0], duplicate=True, state=first[1])
         n = tx.take_n() if staged is None else staged
         ahead = new.chunk_count - len(new.chunks)
         if (0 if staged is None else bodies.staged_count(tx, n)) != ahead:
@@ -47,19 +47,21 @@ class _Accept:
         if staged is not None:
             tx.execute("DELETE FROM staged WHERE n = ?", (n,))
         lease = None if new.owner is None else Lease(new.id, new.owner, 1, new.lease_until)
-        return Accepted(new.id, duplicate=False, lease=lease)
+        return Accepted(new.id, duplicate=False, state=new.state, lease=lease)
 
-    def _first(self, tx: Tx) -> ItemId | None:
+    def _first(self, tx: Tx) -> tuple[ItemId, ItemState] | None:
         """Contract 2; and an accept that is repeated because its answer was lost finds itself."""
         new = self.new
         if new.dedup is not None:
             first = tx.execute(
-                "SELECT id FROM item WHERE dedup = ? AND received_at > ? ORDER BY n LIMIT 1",
+                "SELECT id, state FROM item WHERE dedup = ? AND received_at > ? AND state <> 'refused' "
+                "ORDER BY n LIMIT 1",
                 (new.dedup, self.now - self.dedup_window),
-            ).get
+            ).fetchone()
             if first is not None:
-                return ItemId(first)
-        return new.id if tx.execute("SELECT 1 FROM item WHERE id = ?", (new.id,)).get else None
+                return ItemId(first[0]), ItemState(first[1])
+        itself = tx.execute("SELECT state FROM item WHERE id = ?", (new.id,)).get
+        return None if itself is None else (new.id, ItemState(itself))
 
     def _write(self, tx: Tx, n: int) -> None:
         new, now = self.new, self.now
