@@ -64,9 +64,8 @@ class Destination(Protocol):
 class PrimaryDestination:
     """The primary's SMTP server."""
 
-    route = Route.PRIMARY
-
-    def __init__(self, pool: SmtpPool, trace: Trace) -> None:
+    def __init__(self, pool: SmtpPool, trace: Trace, route: Route = Route.PRIMARY) -> None:
+        self.route = route
         self._pool = pool
         self._trace = trace
 

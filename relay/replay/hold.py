@@ -1,4 +1,4 @@
-"""The leases that a runner holds: on the role of being the runner, and on the items in its hands.
+"""The leases on the items in a runner's hands.
 
 1. Renewed at a third of their time; taken for lost at two thirds without a renewal, because the clock that ends them is
    somebody else's.
@@ -15,48 +15,6 @@ from relay.core.ids import ItemId
 from relay.spool.queue import Queue
 from relay.store.api import StoreUnavailable
 from relay.store.records import Lease
-
-
-class Role:
-    """A named singleton lease."""
-
-    def __init__(self, queue: Queue, clock: Clock, *, name: str, seconds: float) -> None:
-        self._store = queue.store
-        self._owner = queue.owner
-        self._clock = clock
-        self._name = name
-        self._seconds = seconds
-        self._renewed = float("-inf")
-        self._asked = float("-inf")
-
-    @property
-    def held(self) -> bool:
-        """Whether it is ours beyond doubt."""
-        return self._clock.monotonic() - self._renewed < self._seconds * 2 / 3
-
-    @property
-    def due(self) -> bool:
-        """Whether to ask for it again."""
-        return self._clock.monotonic() - self._asked >= self._seconds / 3
-
-    async def ask(self) -> bool:
-        """Take or renew it. An unavailable store changes nothing: what is held runs out by itself."""
-        asked = self._asked = self._clock.monotonic()
-        now = self._clock.now()
-        try:
-            token = await self._store.acquire(self._name, self._owner, now=now, until=now + self._seconds)
-        except StoreUnavailable:
-            return self.held
-        self._renewed = asked if token is not None else float("-inf")
-        return self.held
-
-    async def give_up(self) -> None:
-        """Let somebody else have it now rather than when it runs out."""
-        self._renewed = float("-inf")
-        try:
-            await self._store.give_up(self._name, self._owner)
-        except StoreUnavailable:
-            return
 
 
 class Holding:

@@ -1,7 +1,8 @@
 """The queue runner: keeps lanes filled with the oldest due items while everything that must agree agrees.
 
-It runs while it holds the named lease, the mode lets the queue go, and no operator has paused it; `wake` (mode changed,
-item queued) makes it look at once. What it claims is leased; what it cannot finish is handed back.
+Messages go while the mode lets the queue go and no operator has paused it; `wake` (mode changed, item queued) makes it
+look at once. `run` is called in one worker of all, the holder of the lease `settings.LEASE`. What it claims is leased,
+so that a second runner, should there ever be one, could do no harm; what it cannot finish is handed back.
 
 1. At most `gate.width` messages are under way, at most `4 * concurrency` outcomes wait for the disk.
 2. Trouble with the connection is evidence for the mode board, once per attempt; it hands the claimed items back.
@@ -28,9 +29,9 @@ from relay.primary.pacing import Pacer
 from relay.replay.attempt import Attempt, Attempts, counts_for_gate
 from relay.replay.destination import Destination
 from relay.replay.gate import Gate, GateSettings, GateState
-from relay.replay.hold import Holding, Role
+from relay.replay.hold import Holding
 from relay.replay.outcome import Decision, Result
-from relay.replay.settings import LEASE, PAUSED, ReplaySettings
+from relay.replay.settings import PAUSED, ReplaySettings
 from relay.spool.queue import Queue
 from relay.spool.read import Reader
 from relay.store.api import StoreUnavailable
@@ -40,7 +41,7 @@ _log = logger("replay")
 
 
 class Runner:
-    """One per worker and route; only the holder of the lease does anything."""
+    """One per worker and route; `run` is for the holder of the lease."""
 
     def __init__(
         self,
@@ -64,7 +65,6 @@ class Runner:
         self._settings = settings
         self._metrics = metrics
         self._spool_metrics = spool_metrics
-        self.role = Role(queue, clock, name=LEASE, seconds=settings.role_seconds)
         self.gate = Gate(GateSettings(canaries=settings.canaries, width=settings.concurrency))
         self._holding = Holding(queue, clock, settings.lease_seconds)
         self._attempts = Attempts(
@@ -104,7 +104,10 @@ class Runner:
         self._news.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled; may be called again."""
+        self.gate.reset()
+        self._empty_since = None
+        await self._look_after()
         keeper = asyncio.get_running_loop().create_task(self._keep(), name="replay-leases")
         try:
             while True:
@@ -127,22 +130,17 @@ class Runner:
             if mode is Mode.RECOVERY:
                 self.gate.reset()
             self._mode, self._empty_since = mode, None
-        self._allowed = self.role.held and REPLAYS[mode] and not self._paused
+        self._allowed = REPLAYS[mode] and not self._paused
         self._show_gate()
         return self._allowed
 
     async def _keep(self) -> None:
         """Leases and the operator's pause, looked after while attempts go on."""
-        seconds = min(self._settings.role_seconds, self._settings.lease_seconds) / 3
         while True:
             self._look.clear()
-            was = self.role.held
-            if await self.role.ask():
-                await self._look_after()
-            if self.role.held is not was:
-                self.wake()
+            await self._look_after()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(min(self._settings.upkeep, self._settings.lease_seconds / 3)):
                     await self._look.wait()
 
     async def _look_after(self) -> None:
@@ -316,4 +314,3 @@ class Runner:
             await asyncio.wait(self._settling)
         self._ready.clear()
         await self._holding.release_all()
-        await self.role.give_up()

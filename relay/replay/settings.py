@@ -7,7 +7,7 @@ import msgspec
 from relay.core.retry import Backoff
 
 LEASE = "replay"
-"""Name of the singleton lease: one runner per spool."""
+"""Name of the singleton lease: one runner and one verifier per spool (`control.singleton` holds it for them)."""
 PAUSED = "replay.paused"
 """Setting that the operator's pause lives in: `1` or absent or empty."""
 
@@ -21,8 +21,8 @@ class ReplaySettings(msgspec.Struct, frozen=True):
     canaries: int = 3
     lease_seconds: float = 60.0
     """Of items; renewed at a third, taken for lost at two thirds."""
-    role_seconds: float = 15.0
-    """Of being the runner: how long another worker waits when this one dies."""
+    upkeep: float = 5.0
+    """How often leases are looked after and those of the dead ended."""
     backoff: Backoff = Backoff()
     unknown_wait: float = 600.0
     """Seconds of a healthy primary for which a message in doubt must stay absent before it is sent again."""

@@ -29,9 +29,7 @@ from tests.primary.fake import FakeSmtp
 from tests.spool.conftest import Spool, open_spool
 
 QUICK = Deadlines(open=1.0, command=1.0, block=1.0, final=0.5)
-SETTINGS = ReplaySettings(
-    owner="edge-1/boot/0", concurrency=4, canaries=1, role_seconds=3600, backoff=Backoff(first=5.0), idle=0.05
-)
+SETTINGS = ReplaySettings(owner="edge-1/boot/0", concurrency=4, canaries=1, backoff=Backoff(first=5.0), idle=0.05)
 
 
 def trace(_envelope: Envelope, origin: Origin, item: ItemId) -> bytes:
@@ -81,7 +79,8 @@ class Rig:
         """One message in the queue, recognisable by its number."""
         everyone = recipients or ("alice@example.org",)
         envelope = Envelope(f"s{number}@example.net", tuple(Recipient(address) for address in everyone))
-        body = f"Message-ID: <{number}@example.net>\r\n\r\n{'x' * size}\r\n".encode()
+        line = "x" * 76 + "\r\n"
+        body = f"Message-ID: <{number}@example.net>\r\n\r\n{line * (size // len(line))}end\r\n".encode()
         self.spool.clock.advance(0.002)  # ids, and with them the queue, are ordered by the millisecond
         return (await self.spool.accept(body, envelope)).item
 
@@ -115,9 +114,9 @@ class Rig:
         self.runner.wake()
 
 
-def make_pool(spool: Spool, server: FakeSmtp, deadlines: Deadlines = QUICK) -> SmtpPool:
-    """Connections to the fake."""
-    settings = SmtpSettings(Endpoint("127.0.0.1", server.port, TlsMode.NONE), "relay.example.org", deadlines=deadlines)
+def make_pool(spool: Spool, port: int) -> SmtpPool:
+    """Connections to a server."""
+    settings = SmtpSettings(Endpoint("127.0.0.1", port, TlsMode.NONE), "relay.example.org", deadlines=QUICK)
     return SmtpPool(settings, PoolSettings(connections=8), spool.clock)
 
 
@@ -142,14 +141,20 @@ def make_runner(
 
 @contextlib.asynccontextmanager
 async def rig(
-    path: Path, server: FakeSmtp, *, mode: Mode = Mode.STANDBY, start: bool = True, **settings: object
+    path: Path,
+    server: FakeSmtp,
+    *,
+    mode: Mode = Mode.STANDBY,
+    start: bool = True,
+    port: int | None = None,
+    **settings: object,
 ) -> AsyncIterator[Rig]:
-    """Everything running, in STANDBY unless said otherwise."""
+    """Everything running, in STANDBY unless said otherwise; `port` is that of a real server instead of the fake."""
     async with open_spool(path) as spool:
         board = Board()
         board.now[Service.SMTP] = mode
         metrics = Metrics()
-        pool = make_pool(spool, server)
+        pool = make_pool(spool, port or server.port)
         runner = make_runner(spool, board, pool, metrics, msgspec.structs.replace(SETTINGS, **settings))
         feed = Feed(spool.store, spool.clock)
         feed.on_kind(ChangeKind.ITEM, runner.heed)

@@ -1,0 +1,226 @@
+"""Settling doubts by looking."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.core.ids import ItemId
+from relay.core.item import ItemState, RecipientState
+from relay.core.mode import Mode, Service
+from relay.primary.imap import Access, ImapPrimary, ImapSettings, Mark, Sight
+from relay.primary.settings import Endpoint, TlsMode
+from relay.proto.smtp.sasl import Credentials
+from relay.replay.verify import Eyes, Verifier, in_doubt, resolve
+from relay.spool.queue import Queue
+from relay.store.records import ChangeKind, Route
+from tests.peers import people
+from tests.peers.dovecot import Dovecot
+from tests.peers.faultproxy import END_OF_MAIL, Break, Fault, Side
+from tests.peers.faultproxy import Script as FaultScript
+from tests.peers.plugin import MakeProxy
+from tests.peers.postfix import Postfix
+from tests.primary.fake import Act, FakeSmtp
+from tests.replay.harness import SETTINGS, Rig, rig
+
+S = ItemState
+R: TypeAlias = RecipientState
+
+
+class Looking:
+    """Eyes that see what a test says."""
+
+    sees_mailboxes = True
+
+    def __init__(self, **sights: Sight) -> None:
+        self.sights = sights
+        self.marks: list[Mark] = []
+
+    async def look(self, address: str, mark: Mark) -> Sight:
+        """See Eyes."""
+        self.marks.append(mark)
+        return self.sights.get(address.partition("@")[0], Sight.ABSENT)
+
+
+def verifier(r: Rig, eyes: Eyes | None, wait: float = 600.0) -> Verifier:
+    return Verifier(
+        queue=r.spool.queue,
+        reader=r.spool.reader,
+        eyes=eyes,
+        board=r.board,
+        clock=r.spool.clock,
+        settings=msgspec.structs.replace(SETTINGS, unknown_wait=wait),
+        metrics=r.metrics.replay,
+    )
+
+
+async def doubtful(r: Rig, *recipients: str) -> ItemId:
+    """An item whose reply was lost, on a primary that is well again."""
+    item = await r.accept(1, *recipients)
+    r.board.now[Service.SMTP] = Mode.NORMAL
+    r.runner.wake()
+    await r.until(item, S.UNKNOWN)
+    r.board.now[Service.SMTP] = Mode.NORMAL
+    return item
+
+
+def lost() -> FakeSmtp:
+    return FakeSmtp(lambda verb, _line, session: Act.TAKE_AND_CUT if verb == "DOT" and session.number == 1 else None)
+
+
+async def test_found_is_delivered_at_once(tmp_path: Path) -> None:
+    async with lost() as server, rig(tmp_path, server) as r:
+        item = await doubtful(r, "alice@example.org", "bob@example.org")
+        eyes = Looking(alice=Sight.ABSENT, bob=Sight.FOUND)
+        assert await verifier(r, eyes).look_around() == 1
+        row = await r.row(item)
+        assert row.state is S.DELIVERED
+        # One sighting speaks for the transaction: the primary's 250 was for both.
+        assert {recipient.state for recipient in row.recipients} == {R.DELIVERED}
+        assert eyes.marks[0].item == item
+        assert eyes.marks[0].message_id == "<1@example.net>"
+    assert len(server.taken) == 1
+
+
+async def test_absent_is_sent_again_only_after_a_healthy_wait(tmp_path: Path) -> None:
+    async with lost() as server, rig(tmp_path, server) as r:
+        item = await doubtful(r)
+        server.taken.clear()  # what the primary took it lost again
+        v = verifier(r, Looking())
+        assert await v.look_around() == 0
+        r.spool.clock.advance(500.0)
+        assert await v.look_around() == 0
+        r.board.now[Service.IMAP] = Mode.STANDBY
+        r.spool.clock.advance(500.0)
+        assert await v.look_around() == 0
+        r.board.now[Service.IMAP] = Mode.NORMAL
+        assert await v.look_around() == 0
+        r.spool.clock.advance(101.0)
+        assert await v.look_around() == 1
+        await r.until(item, S.DELIVERED)
+        assert r.metrics.replay.verifications["absent"]._value.get() == 1
+        assert r.metrics.replay.possibly_twice._value.get() == 0
+    assert len(server.taken) == 1
+
+
+async def test_what_cannot_be_seen_is_sent_again_and_counted(tmp_path: Path) -> None:
+    async with lost() as server, rig(tmp_path, server) as r:
+        item = await doubtful(r)
+        v = verifier(r, None)
+        assert await v.look_around() == 0
+        r.spool.clock.advance(601.0)
+        assert await v.look_around() == 1
+        await r.until(item, S.DELIVERED)
+        assert r.metrics.replay.possibly_twice._value.get() == 1
+    assert len(server.taken) == 2
+
+
+async def test_after_a_crash_each_recipient_is_settled_alone(tmp_path: Path) -> None:
+    async with FakeSmtp() as server, rig(tmp_path, server, mode=Mode.STANDBY) as r:
+        item = await r.accept(1, "alice@example.org", "bob@example.org")
+        dead = Queue(r.spool.store, r.spool.vault, r.spool.clock, owner="dead")
+        (row,) = await dead.claim(limit=1, seconds=60.0, states=[S.PENDING], route=Route.PRIMARY)
+        assert row.lease is not None
+        await dead.intend([row.lease])
+        r.spool.clock.advance(61.0)
+        assert await r.spool.store.rescue(now=r.spool.clock.now()) == [item]
+        r.board.now[Service.SMTP] = Mode.NORMAL
+        v = verifier(r, Looking(alice=Sight.FOUND))
+        assert await v.look_around() == 0
+        r.spool.clock.advance(601.0)
+        assert await v.look_around() == 1
+        r.runner.wake()
+        await r.until(item, S.DELIVERED)
+    assert [taken.recipients for taken in server.taken] == [["bob@example.org"]]
+
+
+async def test_leases_are_given_back_between_looks_so_that_the_operator_can_act(tmp_path: Path) -> None:
+    async with lost() as server, rig(tmp_path, server) as r:
+        item = await doubtful(r)
+        assert await verifier(r, Looking()).look_around() == 0
+        row = await r.spool.queue.move(item, S.HELD)
+        assert row.state is S.HELD
+
+
+async def test_a_lost_reply_wakes_the_verifier(tmp_path: Path) -> None:
+    async with lost() as server, rig(tmp_path, server) as r:
+        v = verifier(r, Looking(alice=Sight.FOUND))
+        r.feed.on_kind(ChangeKind.ITEM, v.heed)
+        r.feed.on_kind(ChangeKind.SETTING, v.heed)
+        task = asyncio.create_task(v.run())
+        item = await doubtful(r)
+        await r.spool.store.put_setting("mode", b"", now=r.spool.clock.now())
+        await r.until(item, S.DELIVERED)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@given(
+    states=st.lists(st.sampled_from(list(R)), min_size=1, max_size=5),
+    sights=st.dictionaries(st.integers(0, 4), st.sampled_from(list(Sight))),
+    waited=st.booleans(),
+)
+def test_a_conclusion_never_loses_anybody(states: Sequence[R], sights: dict[int, Sight], waited: bool) -> None:
+    finding = resolve(states, sights, waited_out=waited)
+    doubtful_ones = in_doubt(states)
+    if finding is None:
+        assert not waited
+        return
+    assert tuple(index for index, _ in finding.recipients) == doubtful_ones
+    for index, state in finding.recipients:
+        if state is R.DELIVERED:
+            # Seen, or in a recorded transaction with somebody who was seen.
+            assert sights.get(index) is Sight.FOUND or (
+                R.UNKNOWN in states and Sight.FOUND in {sights.get(i) for i in doubtful_ones}
+            )
+        else:
+            assert waited
+            assert sights.get(index) is not Sight.FOUND
+
+
+@pytest.fixture
+def peers(postfix: Postfix, dovecot: Dovecot) -> tuple[Postfix, Dovecot]:
+    """A Postfix that delivers into a Dovecot."""
+    return postfix, dovecot
+
+
+REPLY_CUT = Fault(side=Side.DOWN, at=rb"250 2\.0\.0 Ok: queued", action=Break.CUT)
+DOT_CUT = Fault(side=Side.UP, at=END_OF_MAIL, action=Break.CUT)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(("fault", "address"), [(REPLY_CUT, "u060@example.org"), (DOT_CUT, "u061@example.org")])
+async def test_real_peers_have_it_once(
+    tmp_path: Path, peers: tuple[Postfix, Dovecot], fault_proxy: MakeProxy, fault: Fault, address: str
+) -> None:
+    """The reply of a real Postfix is cut off, or the final dot is: the message is in the mailbox once."""
+    postfix, dovecot = peers
+    proxy = await fault_proxy(postfix.port, FaultScript(faults=(fault,)))
+    eyes = ImapPrimary(
+        ImapSettings(
+            Endpoint("127.0.0.1", dovecot.imap_port, TlsMode.OPPORTUNISTIC),
+            access=Access.MASTER,
+            master=Credentials(people.MASTER_USER, people.MASTER_PASSWORD),
+        )
+    )
+    async with FakeSmtp() as unused, rig(tmp_path, unused, port=proxy.port) as r:
+        item = await doubtful(r, address)
+        v = verifier(r, eyes, wait=600.0 if fault is DOT_CUT else float("inf"))
+        async with asyncio.timeout(30.0):
+            while not await v.look_around():
+                r.spool.clock.advance(60.0 if fault is DOT_CUT else 4.0)
+        await r.until(item, S.DELIVERED)
+        async with asyncio.timeout(30.0):
+            while not (found := await asyncio.to_thread(dovecot.messages, address)):
+                continue
+    assert len(found) == 1
+    assert item.encode() in found[0]
