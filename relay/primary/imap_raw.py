@@ -196,11 +196,12 @@ async def connect(settings: RawSettings) -> RawSession:
     loop = asyncio.get_running_loop()
     endpoint = settings.endpoint
     implicit = endpoint.tls is TlsMode.IMPLICIT
+    stream = Stream(loop, stall_seconds=settings.stall_seconds)
     session: RawSession | None = None
     try:
         async with asyncio.timeout(settings.open_seconds):
-            _, stream = await loop.create_connection(
-                lambda: Stream(loop, stall_seconds=settings.stall_seconds),
+            await loop.create_connection(
+                lambda: stream,
                 endpoint.host,
                 endpoint.port,
                 ssl=client_context(endpoint) if implicit else None,

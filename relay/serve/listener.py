@@ -124,9 +124,11 @@ class Listener:
     async def _serve(self, client: socket.socket, address: str) -> None:
         loop, deadlines = asyncio.get_running_loop(), self._services.settings.deadlines
         context = self.context if self._settings.implicit_tls else None
+        stream = Stream(loop, stall_seconds=deadlines.write)
         try:
-            _, stream = await loop.connect_accepted_socket(
-                lambda: Stream(loop, stall_seconds=deadlines.write),
+            # What uvloop answers as the protocol is its own TLS layer: ours is the one that we made.
+            await loop.connect_accepted_socket(
+                lambda: stream,
                 client,
                 ssl=context,
                 ssl_handshake_timeout=None if context is None else deadlines.handshake,

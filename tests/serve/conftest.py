@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -174,9 +174,9 @@ class Front:
 MakeFront = Callable[..., Awaitable[Front]]
 
 
-@pytest.fixture
-async def make_front(tmp_path: Path, server_pair: Pair) -> AsyncIterator[MakeFront]:
-    """Fronts with settings of their own."""
+@asynccontextmanager
+async def open_fronts(tmp_path: Path, server_pair: Pair) -> AsyncIterator[MakeFront]:
+    """Makes fronts with settings of their own; all end with the block."""
     async with AsyncExitStack() as stack:
 
         async def make(
@@ -221,6 +221,13 @@ async def make_front(tmp_path: Path, server_pair: Pair) -> AsyncIterator[MakeFro
             return front
 
         fronts: list[Front] = []
+        yield make
+
+
+@pytest.fixture
+async def make_front(tmp_path: Path, server_pair: Pair) -> AsyncIterator[MakeFront]:
+    """Makes fronts."""
+    async with open_fronts(tmp_path, server_pair) as make:
         yield make
 
 
