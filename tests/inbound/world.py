@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from prometheus_client import CollectorRegistry
 
@@ -32,6 +32,7 @@ from relay.primary.smtp import SmtpPool
 from relay.spool.queue import Result
 from relay.store.records import Accepted, Lease
 from tests.peers.smtpclient import SmtpClient
+from tests.spool.conftest import Spool
 
 TRACE = b"Received: from client by relay\r\n"
 
@@ -237,6 +238,18 @@ class Board:
         self.state = step(self.state, signal, rules=Hysteresis(), drains=True, now=0.0, reason=reason)
 
 
+def reading(spool: Spool) -> Callable[[ItemId], AsyncIterator[bytes]]:
+    """Content by item, from the real spool."""
+
+    async def read(item: ItemId) -> AsyncIterator[bytes]:
+        message = await spool.reader.open_item(item)
+        assert message is not None
+        async for block in message.stream():
+            yield block
+
+    return read
+
+
 QUICK = PrimaryDeadlines(open=0.5, command=0.5, block=0.5, final=0.5)
 
 
@@ -257,6 +270,7 @@ class World:
         primary_deadlines: PrimaryDeadlines = QUICK,
         host: str = "127.0.0.1",
         pool_connections: int = 20,
+        real: Spool | None = None,
     ) -> None:
         self.spool = FakeSpool()
         self.directory = FakeDirectory()
@@ -283,10 +297,10 @@ class World:
         )
         self.services = Services(
             settings=settings,
-            intake=self.spool,
-            queue=self.spool,
-            read=self.spool.read,
-            pressure=self.spool,
+            intake=real.intake if real else self.spool,
+            queue=real.queue if real else self.spool,
+            read=reading(real) if real else self.spool.read,
+            pressure=real.pressure if real else self.spool,
             directory=self.directory,
             logins=self.logins,
             policy=LocalDomainsOnly(settings.domains),
