@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import tracemalloc
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.proto.mime import structure
+from relay.proto.mime.header import HEADER_END
 from relay.proto.mime.structure import Kind, Limits, Part, StructureParser, parse
 from tests.proto_mime.corpus import compose, corpus
 
@@ -178,6 +180,27 @@ def test_steps_are_linear(monkeypatch: pytest.MonkeyPatch) -> None:
     small, large = cost(500), cost(1000)
     assert large[0] <= 2.2 * small[0]
     assert large[1] <= 2.2 * small[1]
+
+
+class _CountingSearch:
+    """The search for the end of a header, with a count of the bytes that it may look at."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def search(self, data: bytes, start: int, end: int) -> re.Match[bytes] | None:
+        """As a compiled pattern does it."""
+        self.bytes += max(end - start, 0)
+        return HEADER_END.search(data, start, end)
+
+
+def test_headers_without_end_are_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of parts, none with an empty line: no search looks beyond the next boundary."""
+    counting = _CountingSearch()
+    monkeypatch.setattr(structure, "HEADER_END", counting)
+    data = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\nX: y\r\n" * 5000
+    check(parse(data), data)
+    assert counting.bytes < 2 * len(data)
 
 
 def test_streaming_keeps_little() -> None:

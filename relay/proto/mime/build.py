@@ -25,11 +25,11 @@ from relay.proto.smtp import xtext
 _NAME = re.compile(r"[^A-Za-z0-9.:_\-\[\]]")
 _PROTOCOL = re.compile(r"[^A-Za-z0-9]")
 _COMMENT = re.compile(r"[^A-Za-z0-9._+/=:\- ]")
-_ADDRESS = re.compile(r"[^\s<>\x00-\x1f\x7f-\x9f]{1,400}")
+_ADDRESS = re.compile(r'[^\s<>()\\";,\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+')
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _FOLD = 76
-_LONGEST_WORD = 300
-"""Characters of an unbroken word: 4 octets each at most, so a line that is one word still fits (invariant 2)."""
+_LONGEST_WORD = 900
+"""Octets of a word that are left in one piece (invariant 2); an address has 320 at most (RFC 5321 4.5.3.1)."""
 
 
 def received(envelope: Envelope, origin: Origin, item: ItemId, *, hostname: str) -> bytes:
@@ -43,7 +43,8 @@ def received(envelope: Envelope, origin: Origin, item: ItemId, *, hostname: str)
         lines.append(f"\t({_COMMENT.sub('?', origin.tls)[:100]})")
     if len(envelope.recipients) == 1:
         address = envelope.recipients[0].address
-        if _ADDRESS.fullmatch(address) and (envelope.smtputf8 or address.isascii()):
+        fits = _ADDRESS.fullmatch(address) and len(address.encode()) <= _LONGEST_WORD
+        if fits and (envelope.smtputf8 or address.isascii()):
             lines.append(f"\tfor <{address}>")
     lines[-1] += ";"
     lines.append(f"\t{_date(origin.received_at)}")
@@ -240,7 +241,8 @@ def _text(text: str, utf8: bool) -> str:
 
 def _address(address: str, utf8: bool) -> str:
     """An address that cannot leave its brackets; what could becomes `?`."""
-    return re.sub(r"[\s<>]", "?", _CONTROLS.sub("?", _text(address, utf8)))[:400] or "?"
+    plain = re.sub(r"[\s<>]", "?", _text(address, utf8))
+    return plain.encode()[:_LONGEST_WORD].decode("utf-8", "ignore") or "?"
 
 
 def _xtext(text: str) -> str:
@@ -261,8 +263,9 @@ def _wrap(text: str, width: int) -> list[str]:
     lines: list[str] = []
     line = ""
     for word in text.split(" "):
-        for at in range(0, max(len(word), 1), _LONGEST_WORD):
-            piece = word[at : at + _LONGEST_WORD]
+        longest = _LONGEST_WORD if word.isascii() else _LONGEST_WORD // 4
+        for at in range(0, max(len(word), 1), longest):
+            piece = word[at : at + longest]
             glue = "" if at else " "
             if line and len(line) + len(glue) + len(piece) <= width:
                 line += glue + piece

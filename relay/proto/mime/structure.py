@@ -21,61 +21,11 @@ from typing import Final
 
 import msgspec
 
-from relay.proto.mime.entity import Disposition, Entity, Kind, read_entity
-from relay.proto.mime.envelope import Envelope
+from relay.proto.mime.entity import Entity, Kind, read_entity
 from relay.proto.mime.header import HEADER_END
-from relay.proto.mime.params import Params
+from relay.proto.mime.part import Limits, Part
 
-__all__ = ["Disposition", "Envelope", "Kind", "Limits", "Part", "StructureParser", "parse"]
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """How far a message is taken apart."""
-
-    depth: int = 100
-    parts: int = 10_000
-    header: int = 256 * 1024
-    """Bytes of one part's header that are interpreted; the rest is passed over."""
-    params: int = 500
-    """Parameters of one field."""
-
-
-class Part(msgspec.Struct, frozen=True, array_like=True):
-    """One body part, or the message itself (the root)."""
-
-    header_start: int
-    body_start: int
-    """Behind the header and its empty line."""
-    body_end: int
-    lines: int
-    """Line ends in the body."""
-    kind: Kind
-    """MULTIPART: `children` are its parts (an empty one is shown on the wire with one empty text part).
-    MESSAGE: message/rfc822, `children[0]` is the message. LEAF: no children."""
-    type: bytes
-    subtype: bytes
-    params: Params = ()
-    """The default charset of text is filled in."""
-    id: bytes | None = None
-    description: bytes | None = None
-    encoding: bytes = b"7bit"
-    md5: bytes | None = None
-    disposition: Disposition | None = None
-    language: tuple[bytes, ...] = ()
-    location: bytes | None = None
-    envelope: Envelope | None = None
-    """Of a message: the root, or the child of a message/rfc822 part."""
-    children: tuple[Part, ...] = ()
-
-    @property
-    def octets(self) -> int:
-        """Size of the body."""
-        return self.body_end - self.body_start
-
-    @property
-    def is_text(self) -> bool:
-        """Whether the wire shows a line count."""
-        return self.kind is Kind.LEAF and self.type.lower() == b"text"
+__all__ = ["Kind", "Limits", "Part", "StructureParser", "parse"]
 
 
 MAX_BOUNDARY: Final = 80
@@ -199,28 +149,26 @@ class StructureParser:
         buf, base = self._buf, self._base
         end = base + len(buf)
         start = self._pos - base
-        empty = None
-        if self._line_start:
-            if end - self._pos < 2 and not self._eof and buf[start:] in (b"", b"\r"):
-                return False
-            empty = _EMPTY_LINE.match(buf, start)
-        first = empty.start() if empty else -1
-        if empty is None and (empty := HEADER_END.search(buf, start)) is not None:
-            first = empty.start() + 1
-        limit = end
-        if self._boundaries:
-            line = self._boundary_line()
-            if isinstance(line, _Line):
-                if empty is None or line.start < base + first:
-                    self._take(line.start)
-                    return self._cut_header(line.start)
-            else:
-                limit = line
-        if empty is not None and base + first <= limit:
-            self._take(base + empty.end())
+        if self._line_start and not self._eof and end - self._pos < 2 and buf[start:] in (b"", b"\r"):
+            return False
+        # The boundary first, from the memory of its search: the empty line is then looked for no farther than that, or
+        # ten thousand parts without one would each search the whole rest of the message.
+        line: _Line | int = self._boundary_line() if self._boundaries else end
+        limit = line.start if isinstance(line, _Line) else line
+        empty = _EMPTY_LINE.match(buf, start) if self._line_start else None
+        if empty is None:
+            first = HEADER_END.search(buf, start, min(limit + 2, end) - base)
+            at, behind = (first.start() + 1, first.end()) if first else (-1, -1)
+        else:
+            at, behind = empty.span()
+        if at >= 0 and base + at <= limit:
+            self._take(base + behind)
             self._line_start = True
             self._step = self._behind_header
             return True
+        if isinstance(line, _Line):
+            self._take(line.start)
+            return self._cut_header(line.start)
         if self._eof:
             self._take(end)
             self._header_ends(end)
