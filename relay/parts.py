@@ -35,7 +35,9 @@ from relay.primary.pacing import Pacer
 from relay.primary.smtp import SmtpPool
 from relay.proto.mime.build import received
 from relay.replay.destination import PrimaryDestination
+from relay.replay.retention import Retention
 from relay.replay.runner import Runner
+from relay.replay.verify import Verifier
 from relay.serve.gate import Gate as ServeGate
 from relay.serve.listener import Listener as ImapListener
 from relay.serve.ports import Services as ServeServices
@@ -120,14 +122,12 @@ class Parts:
     def background(self) -> Iterator[tuple[str, Work]]:
         """What works by itself. Where one worker of all suffices, a lease decides which."""
         yield "directory", lambda: self._directory.run(asyncio.sleep)
-        primary = self._config.primary
-        if primary is not None:
-            yield (
-                "probe",
-                Singleton(self._store, "probe", self._probing().run, owner=self._owner, clock=self._clock).run,
-            )
+        yield "sweep", self._alone("sweep", self._retention().run)
+        if self._config.primary is not None:
+            yield "probe", self._alone("probe", self._probing().run)
         if self._replay is not None:
             yield "replay", self._runner(self._replay).run
+            yield "verify", self._alone("verify", self._verifier().run)
 
     def doors(self) -> Iterator[tuple[str, Door]]:
         """Everything that listens, with the key of the configuration that says so."""
@@ -203,6 +203,31 @@ class Parts:
         self._feed.on_kind(ChangeKind.SETTING, runner.heed)
         self.board.watch(lambda _service, _old, _new: runner.wake())
         return runner
+
+    def _alone(self, name: str, work: Work) -> Work:
+        return Singleton(self._store, name, work, owner=self._owner, clock=self._clock).run
+
+    def _verifier(self) -> Verifier:
+        verifier = Verifier(
+            queue=self._queue,
+            reader=self._reader,
+            eyes=self._imap,
+            board=self.board,
+            clock=self._clock,
+            settings=wiring.replay(self._config, self._owner),
+            metrics=self._metrics.replay,
+        )
+        self._feed.on_kind(ChangeKind.ITEM, verifier.heed)
+        self._feed.on_kind(ChangeKind.SETTING, verifier.heed)
+        return verifier
+
+    def _retention(self) -> Retention:
+        return Retention(
+            queue=self._queue,
+            clock=self._clock,
+            settings=wiring.retention(self._config),
+            metrics=self._metrics.spool,
+        )
 
     def _inbound(self) -> InboundServices:
         settings = wiring.inbound_settings(self._config)

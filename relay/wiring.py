@@ -25,6 +25,7 @@ from relay.primary.imap_raw import RawSettings
 from relay.primary.pacing import PacingSettings
 from relay.primary.settings import Deadlines, Endpoint, PoolSettings, SmtpSettings
 from relay.proto.smtp.sasl import Credentials
+from relay.replay.retention import RetentionSettings
 from relay.replay.settings import ReplaySettings
 from relay.serve import settings as serve
 from relay.spool.pressure import PressureSettings
@@ -214,6 +215,12 @@ def replay(config: Config, owner: str) -> ReplaySettings:
         backoff=Backoff(first=section.first_delay, most=section.most_delay),
         unknown_wait=section.unknown_wait,
     )
+
+
+def retention(config: Config) -> RetentionSettings:
+    """How long things are kept."""
+    section = config.retention
+    return RetentionSettings(spool=section.spool, warn=section.warn, shadow=section.shadow, ledger=section.ledger)
 
 
 def pacing(config: Config) -> PacingSettings:
