@@ -136,8 +136,8 @@ touch "$root/etc/relay/relay.toml"
 
 # In a mount namespace of its own: the image read-only, the volume, a small /tmp, /proc and /dev; then the image's user
 # with an empty capability bounding set and no_new_privs, as compose.yaml asks of an engine.
-inside() {
-    # shellcheck disable=SC2016  # expanded by the inner shell
+# shellcheck disable=SC2016  # expanded by the inner shell
+inside=(
     unshare --mount --propagation private -- bash -ec '
         root=$1 volume=$2 config=$3 chroot=$(command -v chroot); shift 3
         mount --bind "$root" "$root"; mount -o remount,bind,ro "$root"
@@ -149,23 +149,23 @@ inside() {
             PYTHONFAULTHANDLER=1 HOME=/var/lib/relay \
             setpriv --bounding-set=-all,+sys_chroot,+setuid,+setgid,+setpcap \
             "$chroot" "$root" setpriv --reuid 10001 --regid 10001 --clear-groups --no-new-privs --bounding-set=-all -- "$@"
-    ' inside "$root" "$volume" "$work/relay.toml" "$@"
-}
+    ' inside "$root" "$volume" "$work/relay.toml"
+)
 say "run: read-only root, uid 10001, no capabilities, no new privileges"
 # shellcheck disable=SC2016  # expanded in the container
 b run "$container" -- sh -c '[ "$(id -u):$(id -g)" = 10001:10001 ]' || fail "buildah run is not uid 10001"
-[[ $(inside sh -c 'touch /tmp/x /var/lib/relay/x && rm /var/lib/relay/x && ! touch /etc/x 2>/dev/null && ! touch /opt/relay/x 2>/dev/null && echo so') == so ]] ||
+[[ $("${inside[@]}" sh -c 'touch /tmp/x /var/lib/relay/x && rm /var/lib/relay/x && ! touch /etc/x 2>/dev/null && ! touch /opt/relay/x 2>/dev/null && echo so') == so ]] ||
     fail "/tmp and the volume are not writable, or something else is"
-inside sh -c 'grep -q "^CapBnd:[[:space:]]*0*$" /proc/self/status && grep -q "^NoNewPrivs:[[:space:]]*1" /proc/self/status' ||
+"${inside[@]}" sh -c 'grep -q "^CapBnd:[[:space:]]*0*$" /proc/self/status && grep -q "^NoNewPrivs:[[:space:]]*1" /proc/self/status' ||
     fail "capabilities are left"
-inside relay --version
-inside relay keys init -c /etc/relay/relay.toml
-inside relay run -c /etc/relay/relay.toml >"$work/server.log" 2>&1 &
+"${inside[@]}" relay --version
+"${inside[@]}" relay keys init -c /etc/relay/relay.toml
+"${inside[@]}" relay run -c /etc/relay/relay.toml >"$work/server.log" 2>&1 &
 server=$!
 healthy=
 for _ in $(seq 60); do
     kill -0 "$server" 2>/dev/null || { tail -40 "$work/server.log" >&2; fail "relay run ended"; }
-    if inside "${health[@]}" >/dev/null 2>&1; then healthy=1; break; fi
+    if "${inside[@]}" "${health[@]}" >/dev/null 2>&1; then healthy=1; break; fi
     sleep 0.5
 done
 [[ -n $healthy ]] || { tail -40 "$work/server.log" >&2; fail "not healthy by its own HEALTHCHECK"; }
@@ -184,5 +184,6 @@ wait "$server" || code=$?
 server=
 [[ $code == 0 ]] || { tail -40 "$work/server.log" >&2; fail "exit code $code after SIGTERM"; }
 [[ -z $(find "$volume" ! -user 10001) ]] || fail "files of another user on the volume"
+! grep -rqF -e "The primary is down" -e "a@example.net" "$volume" || fail "the volume can be read without the key"
 say "drained on SIGTERM with exit code 0; the volume holds: $(find "$volume" -type f -printf '%f ' | sort)"
 say "proved"
