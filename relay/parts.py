@@ -99,7 +99,7 @@ class Parts:
             clock=clock,
             pressure=self._pressure,
             settings=IntakeSettings(owner=owner),
-            account_of=naming.account_of,
+            account_of=wiring.reader_of(config, naming),
         )
         self._queue = Queue(store, vault, clock, owner=owner)
         self._reader = Reader(store, vault)

@@ -5,9 +5,11 @@ Nobody below `config` imports it; here its sections become the small frozen valu
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from relay.accounts.directory import DirectorySettings, Unknown
 from relay.accounts.login import LoginSettings
-from relay.accounts.names import NamingSettings
+from relay.accounts.names import Naming, NamingSettings
 from relay.accounts.throttle import ThrottleSettings
 from relay.config.model import Config
 from relay.config.secrets import read_secret
@@ -19,6 +21,7 @@ from relay.core.errors import ConfigFault
 from relay.core.mode import Hysteresis, Service
 from relay.core.retry import Backoff
 from relay.inbound import settings as inbound
+from relay.inbound.policy import LocalDomainsOnly
 from relay.obs.logs import LogSettings
 from relay.primary.imap import Access, ImapSettings
 from relay.primary.imap_raw import RawSettings
@@ -245,6 +248,12 @@ def services(config: Config) -> frozenset[Service]:
 def naming(config: Config) -> NamingSettings:
     """Which account a name belongs to."""
     return NamingSettings(default_domain=config.home_domain, separator=config.domains.subaddress_separator)
+
+
+def reader_of(config: Config, names: Naming) -> Callable[[str], str | None]:
+    """Who reads mail for an address on the standby; None where it is not ours (a notice to a foreign sender)."""
+    ours = LocalDomainsOnly(config.domains.accept)
+    return lambda address: None if ours.refuses(address, login=None) else names.account_of(address)
 
 
 def directory(config: Config) -> DirectorySettings:

@@ -246,7 +246,7 @@ def _notices(config: Config, opened: Data) -> Notices:
         clock=opened.clock,
         pressure=Pressure(config.node.data_dir, wiring.pressure(config)),
         settings=IntakeSettings(owner=work.owner),
-        account_of=Naming(wiring.naming(config)).account_of,
+        account_of=wiring.reader_of(config, Naming(wiring.naming(config))),
     )
     return Notices(
         queue=work,

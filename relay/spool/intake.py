@@ -62,7 +62,7 @@ class Intake:
         clock: Clock,
         pressure: Pressure,
         settings: IntakeSettings,
-        account_of: Callable[[str], str],
+        account_of: Callable[[str], str | None],
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.store = store
@@ -73,7 +73,7 @@ class Intake:
         self.settings = settings
         self._account_of = account_of
         self._entropy = entropy
-        self._accounts: dict[str, NewAccount] = {}
+        self._accounts: dict[str, NewAccount | None] = {}
         self._finishing: set[asyncio.Task[Accepted]] = set()
         self._confirmed: list[ItemId] = []
         self._confirming: asyncio.Task[None] | None = None
@@ -82,14 +82,14 @@ class Intake:
         """A new message; use it as an async context manager or call `discard`."""
         return Draft(self, item_id(int(self.clock.now() * 1000), self._entropy(10)))
 
-    def account(self, address: str) -> NewAccount:
-        """The account that reads mail for a recipient address."""
-        known = self._accounts.get(address)
-        if known is None:
+    def account(self, address: str) -> NewAccount | None:
+        """The account that reads mail for a recipient address; None where nobody here does (a notice to a sender)."""
+        if address not in self._accounts:
             if len(self._accounts) >= _KNOWN_ACCOUNTS:
                 self._accounts.clear()
-            known = self._accounts[address] = self.names.new_account(self._account_of(address))
-        return known
+            reader = self._account_of(address)
+            self._accounts[address] = None if reader is None else self.names.new_account(reader)
+        return self._accounts[address]
 
     def confirm(self, item: ItemId) -> None:
         """The sender has seen our 250 (its next command came): forget the item's dedup key. Never waits."""
