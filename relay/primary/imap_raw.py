@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ssl
 from enum import StrEnum
 
 import msgspec
@@ -62,8 +63,9 @@ class Answer(msgspec.Struct, frozen=True):
 class RawSession:
     """An open, greeted and (as configured) encrypted connection, not logged in yet. Made by `connect`."""
 
-    def __init__(self, stream: Stream, settings: RawSettings) -> None:
+    def __init__(self, stream: Stream, settings: RawSettings, context: ssl.SSLContext | None) -> None:
         self._stream = stream
+        self._context = context
         self._settings = settings
         self._reader = ResponseReader(_LIMITS)
         self._tags = 0
@@ -83,6 +85,10 @@ class RawSession:
                 await self._start_tls()
         await self._ask_capabilities()
 
+    def context(self) -> ssl.SSLContext:
+        """For the client side of TLS."""
+        return self._context or client_context(self._settings.endpoint)
+
     async def _start_tls(self) -> None:
         answer, _ = await self._command(b"STARTTLS")
         if answer.status != "OK":
@@ -91,7 +97,7 @@ class RawSession:
             raise NoContact("primary spoke before TLS")
         endpoint = self._settings.endpoint
         await self._stream.start_tls(
-            client_context(endpoint),
+            self.context(),
             server_side=False,
             seconds=self._settings.open_seconds,
             server_hostname=endpoint.host,
@@ -191,26 +197,29 @@ class RawSession:
                 await self._stream.wait(None)
 
 
-async def connect(settings: RawSettings) -> RawSession:
-    """An open session, before login. NoContact."""
+async def connect(settings: RawSettings, context: ssl.SSLContext | None = None) -> RawSession:
+    """An open session, before login. NoContact.
+
+    Who connects often hands in a `context`: reading the system's authorities anew takes longer than a login.
+    """
     loop = asyncio.get_running_loop()
     endpoint = settings.endpoint
     implicit = endpoint.tls is TlsMode.IMPLICIT
     stream = Stream(loop, stall_seconds=settings.stall_seconds)
-    session: RawSession | None = None
+    session = RawSession(stream, settings, context)
+    opened = False
     try:
         async with asyncio.timeout(settings.open_seconds):
             await loop.create_connection(
                 lambda: stream,
                 endpoint.host,
                 endpoint.port,
-                ssl=client_context(endpoint) if implicit else None,
+                ssl=session.context() if implicit else None,
                 server_hostname=endpoint.host if implicit else None,
             )
-            session = RawSession(stream, settings)
             await session.open()
-            opened, session = session, None
-            return opened
+            opened = True
+            return session
     except TimeoutError:
         raise NoContact("primary did not answer in time") from None
     except ConnectionRefusedError:
@@ -220,5 +229,5 @@ async def connect(settings: RawSettings) -> RawSession:
     except OSError as error:  # ssl.SSLError is one
         raise NoContact("primary is not reachable") from error
     finally:
-        if session is not None:
+        if not opened:
             session.close()

@@ -241,7 +241,7 @@ class Door:
         assert services.primary is not None
         session: RawSession | None = None
         try:
-            session = await imap_raw.connect(services.primary)
+            session = await imap_raw.connect(services.primary, services.primary_tls)
             answer = await session.login(login, password)
             if answer.judgement is not Judgement.OK:
                 if answer.judgement is Judgement.LATER:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 from relay.accounts.login import LoginResult
@@ -12,6 +14,8 @@ from relay.core.ids import ItemId
 from relay.core.mode import ModeBoard
 from relay.obs.metrics import ServeMetrics
 from relay.primary.imap_raw import RawSettings
+from relay.primary.settings import TlsMode
+from relay.primary.tls import client_context
 from relay.serve.chores import Chores
 from relay.serve.gate import Gate
 from relay.serve.settings import ServeSettings
@@ -59,3 +63,10 @@ class Services:
     chores: Chores = field(default_factory=Chores)
     damaged: Callable[[ItemId, Damaged], Awaitable[None]] = field(default=_nothing)
     """Told of items whose bytes did not verify (`spool.queue.Queue.quarantine`)."""
+
+    @cached_property
+    def primary_tls(self) -> ssl.SSLContext | None:
+        """For connections to the primary; made once, because it takes longer than a login."""
+        if self.primary is None or self.primary.endpoint.tls is TlsMode.NONE:
+            return None
+        return client_context(self.primary.endpoint)
