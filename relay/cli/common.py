@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # each of these costs a health check or a `--help` more time 
 
 OK, PROBLEM, USAGE, UNREACHABLE = 0, 1, 2, 3
 DEFAULT_FILE = Path("/etc/relay/relay.toml")
+_PIPE_WIDTH = 1000
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -137,10 +138,10 @@ def print_json(value: object) -> None:
 
 
 def console() -> Console:
-    """Standard output, as wide as it is; plain when it is no terminal."""
+    """Standard output; lines are not folded where it is no terminal, so that scripts can cut them."""
     from rich.console import Console
 
-    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def table(*columns: str, title: str | None = None) -> Table:
@@ -148,8 +149,8 @@ def table(*columns: str, title: str | None = None) -> Table:
     from rich.table import Table
 
     made = Table(box=None, title=title, title_justify="left", pad_edge=False, header_style="bold")
-    for column in columns:
-        made.add_column(column, overflow="fold")
+    for index, column in enumerate(columns):
+        made.add_column(column, overflow="fold", no_wrap=index == 0)
     return made
 
 

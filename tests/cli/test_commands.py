@@ -1,0 +1,321 @@
+"""What each command does to the store, and says."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+
+import apsw
+import msgspec
+import pytest
+
+from relay.control.coordinator import OVERRIDE, decode_overrides
+from relay.core.ids import ItemId
+from relay.core.item import ItemState
+from relay.core.mode import Override, Service
+from relay.store.records import Route
+from relay.store.sqlite.bodies import CHUNK_BITS
+from relay.vault.keys import KeyRing
+from tests.cli.conftest import BODY, Desk
+from tests.spool.conftest import ENVELOPE, Spool
+
+
+def states(desk: Desk) -> dict[str, str]:
+    wanted = [state for state in ItemState if state is not ItemState.PURGED]
+    every = [word for state in wanted for word in ("--state", state.value)]
+    return {view["id"]: view["state"] for view in desk.relay("queue", "list", "--json", *every).json}
+
+
+# --- queue ------------------------------------------------------------------------------------------------------------
+
+
+def test_list(desk: Desk) -> None:
+    items = desk.mixed()
+    done = desk.relay("queue", "list")
+    assert done.code == 0
+    assert items["pending"] in done.out
+    assert "Bob@example.org" in done.out
+    assert "550 5.1.1" in done.out
+    assert "3 of 3 messages" in done.out
+    assert items["refused"] not in done.out
+    held = desk.relay("queue", "list", "--state", "held", "--json").json
+    assert [view["id"] for view in held] == [items["held"]]
+    assert held[0]["recipients"][0]["address"] == "carol@example.org"
+    assert "1 of 3 messages" in desk.relay("queue", "list", "--limit", "1").out
+
+
+def test_show_by_the_beginning_of_an_id(desk: Desk) -> None:
+    items = desk.mixed()
+    whole = items["pending"]
+    for text in (whole, whole[:-3], whole.upper()):
+        done = desk.relay("queue", "show", text, "--json")
+        assert done.json["item"]["id"] == whole, text
+    assert [step["to"] for step in desk.relay("queue", "show", items["held"], "--json").json["life"]] == [
+        "pending",
+        "intent",
+        "held",
+    ]
+    assert "carol@example.org" in desk.relay("queue", "show", items["held"]).out
+    assert desk.relay("queue", "show", whole[:1]).code == 1
+    assert "more than one" in desk.relay("queue", "show", whole[:1]).err
+    assert "there is no such message" in desk.relay("queue", "show", "zzzz").err
+
+
+def test_hold_release_retry_return(desk: Desk) -> None:
+    items = desk.mixed()
+    assert desk.relay("queue", "hold", items["pending"]).out == "1 message held.\n"
+    assert states(desk)[items["pending"]] == "held"
+    done = desk.relay("queue", "release", "--all", "--json")
+    assert done.code == 0
+    assert set(done.json["done"]) == {items["pending"], items["held"], items["quarantined"]}
+    assert set(states(desk).values()) == {"pending", "refused"}
+    assert desk.relay("queue", "retry", items["pending"]).code == 0
+    life = desk.relay("queue", "show", items["pending"], "--json").json["life"]
+    assert [step["to"] for step in life][-2:] == ["held", "pending"]
+    desk.relay("queue", "hold", items["held"])
+    returned = desk.relay("queue", "return", items["held"], "--json")
+    assert returned.json == {"done": [items["held"]], "failed": {}}
+    assert states(desk)[items["held"]] == "returned"
+    # Nobody logged in or asked for a report: alice@sender.example may be forged, so nothing was queued for her.
+    assert sorted(states(desk)) == sorted(items.values())
+
+
+def test_what_cannot_be_done_is_said_for_each_and_stops_no_other(desk: Desk) -> None:
+    items = desk.mixed()
+    done = desk.relay("queue", "release", items["pending"], items["held"], "--json")
+    assert done.code == 1
+    assert done.json["done"] == [items["held"]]
+    assert done.json["failed"] == {items["pending"]: "is pending, not held or quarantined"}
+    assert f"relay: {items['pending']}: is pending" in done.err
+    assert desk.relay("queue", "release", "--all", items["held"]).code == 2
+
+
+def test_a_message_that_is_being_delivered_is_left_alone(desk: Desk) -> None:
+    async def work(spool: Spool) -> ItemId:
+        item = (await spool.accept(BODY)).item
+        now = 9_000_000_000.0
+        await spool.store.claim(
+            "edge-1/0/x", states=[ItemState.PENDING], route=Route.PRIMARY, now=now, until=now + 60, limit=1
+        )
+        return item
+
+    item = desk.spool(work)
+    done = desk.relay("queue", "hold", item)
+    assert done.code == 1
+    assert "is being delivered just now" in done.err
+
+
+def test_export(desk: Desk, tmp_path: Path) -> None:
+    items = desk.mixed()
+    assert desk.relay("queue", "export", items["pending"]).out == BODY.decode()
+    file = tmp_path / "x.eml"
+    done = desk.relay("queue", "export", items["pending"], "-o", str(file), "--json")
+    assert done.json == {"file": str(file), "bytes": len(BODY)}
+    assert file.read_bytes() == BODY
+    again = desk.relay("queue", "export", items["pending"], "-o", str(file))
+    assert (again.code, "File exists" in again.err) == (1, True)
+    assert desk.relay("queue", "export", items["pending"], "--json").code == 2
+
+
+def damage(desk: Desk, item: ItemId) -> None:
+    """Flip a bit of the stored body."""
+    connection = apsw.Connection(str(desk.directory / "relay.db"))
+    try:
+        find = "SELECT n << ?2 FROM item WHERE id = ?1"
+        (sealed,) = next(connection.execute(f"SELECT data FROM chunk WHERE key = ({find})", (item, CHUNK_BITS)))
+        flipped = bytes([sealed[0] ^ 1]) + sealed[1:]
+        connection.execute(f"UPDATE chunk SET data = ?3 WHERE key = ({find})", (item, CHUNK_BITS, flipped))
+        assert connection.changes() == 1
+    finally:
+        connection.close()
+
+
+# --- audit ------------------------------------------------------------------------------------------------------------
+
+
+def test_books_that_are_right(desk: Desk) -> None:
+    async def work(spool: Spool) -> None:
+        for _ in range(3):
+            await spool.accept(BODY + bytes(str(_), "ascii"))
+
+    desk.spool(work)
+    done = desk.relay("audit", "--json", "--bodies")
+    assert done.code == 0
+    assert (done.json["accepted"], done.json["queued"], done.json["verified_bodies"]) == (3, 3, 3)
+    assert done.json["balanced"] is done.json["ok"] is True
+    assert "The books are right." in desk.relay("audit").out
+
+
+def test_a_quarantined_message_is_an_anomaly_and_the_refused_were_never_ours(desk: Desk) -> None:
+    items = desk.mixed()
+    done = desk.relay("audit", "--json")
+    assert done.code == 1
+    assert list(done.json["anomalies"]) == [items["quarantined"]]
+    assert (done.json["accepted"], done.json["held"], done.json["queued"], done.json["refused"]) == (3, 1, 1, 1)
+    assert done.json["balanced"] is True
+
+
+def test_a_damaged_body_is_found_where_bodies_are_read(desk: Desk) -> None:
+    async def work(spool: Spool) -> ItemId:
+        await spool.accept(BODY + b"another")
+        return (await spool.accept(BODY)).item
+
+    item = desk.spool(work)
+    damage(desk, item)
+    assert desk.relay("audit").code == 0
+    done = desk.relay("audit", "--bodies", "--json")
+    assert done.code == 1
+    assert list(done.json["anomalies"]) == [item]
+    exported = desk.relay("queue", "export", item)
+    assert (exported.code, "does not verify" in exported.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ("DELETE FROM item WHERE state = 'held'", "there is no message any more"),
+        ("UPDATE item SET state = 'delivered' WHERE state = 'held'", "the ledger says held"),
+        ("DELETE FROM change WHERE kind = 'item' AND becomes = 'intent'", "an entry is missing"),
+    ],
+)
+def test_books_that_were_cooked(desk: Desk, statement: str, problem: str) -> None:
+    desk.mixed()
+    connection = apsw.Connection(str(desk.directory / "relay.db"))
+    try:
+        triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for (name,) in triggers:
+            connection.execute(f'DROP TRIGGER "{name}"')
+        connection.execute(statement)
+        assert connection.changes() >= 1
+    finally:
+        connection.close()
+    done = desk.relay("audit", "--json")
+    assert done.code == 1
+    assert any(problem in text for text in done.json["anomalies"].values()), done.json
+
+
+# --- mode and replay --------------------------------------------------------------------------------------------------
+
+
+def test_the_operators_hand(desk: Desk) -> None:
+    desk.mixed()
+    desk.configure('[primary.smtp]\nhost = "127.0.0.1"\n')
+    assert desk.relay("mode", "show", "--json").json["modes"]["smtp"]["mode"] == "normal"
+    assert desk.relay("mode", "standby").code == 0
+    assert set(decode_overrides(desk.setting(OVERRIDE)).values()) == {Override.STANDBY}
+    assert desk.relay("mode", "normal", "--service", "login").code == 0
+    assert decode_overrides(desk.setting(OVERRIDE))[Service.LOGIN] is Override.NORMAL
+    said = desk.relay("mode", "show", "--json").json["modes"]
+    assert (said["smtp"]["mode"], said["smtp"]["evidence"], said["smtp"]["override"]) == (
+        "standby",
+        "normal",
+        "standby",
+    )
+    assert said["imap"]["reason"] == "not configured"
+    assert "set by you; evidence says normal" in " ".join(desk.relay("mode", "show").out.split())
+    assert desk.relay("mode", "auto").code == 0
+    assert desk.relay("mode", "show", "--json").json["modes"]["smtp"]["override"] == "auto"
+
+
+def test_pause_and_resume(desk: Desk) -> None:
+    desk.mixed()
+    assert desk.relay("replay", "pause", "--json").json == {"paused": True}
+    assert desk.setting("replay.paused") == b"1"
+    assert desk.relay("replay", "resume").out == "Replay goes on.\n"
+    assert not desk.setting("replay.paused")
+
+
+# --- status -----------------------------------------------------------------------------------------------------------
+
+
+def test_status_of_a_node_that_is_down_comes_from_its_store(desk: Desk) -> None:
+    desk.mixed()
+    done = desk.relay("status", "--json")
+    assert done.code == 3
+    assert done.json["running"] is False
+    assert done.json["queue"]["held"]["items"] == 1
+    assert "does not answer" in done.err
+    assert "not running" in desk.relay("status").out
+    assert desk.relay("status", "--live").code == 3
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+def test_init_makes_a_key_and_never_overwrites_one(desk: Desk) -> None:
+    done = desk.relay("keys", "init", "--json")
+    file = desk.directory / "relay.key"
+    assert done.json == {"file": str(file), "active": KeyRing.load(file).active}
+    before = file.read_bytes()
+    assert desk.relay("keys", "init").code == 2
+    assert file.read_bytes() == before
+    assert desk.relay("keys", "init", str(desk.directory / "other.key"), configured=False).code == 0
+    assert desk.relay("keys", "status").code == 0
+
+
+def test_rotation_rewraps_everything_and_every_message_still_opens(desk: Desk) -> None:
+    items = desk.mixed()
+    old = KeyRing.load(desk.directory / "relay.key").active
+    done = desk.relay("keys", "rotate", "--json")
+    assert done.code == 0
+    assert done.json["rewrapped"] == len(items) + 2
+    assert done.json["active"] != old
+    used = {row["key"]: row["used_by"] for row in desk.relay("keys", "status", "--json").json["keys"]}
+    assert used[old] == 0
+    assert used[done.json["active"]] > 0
+    assert desk.relay("queue", "export", items["pending"]).out == BODY.decode()
+    assert "Bob@example.org" in desk.relay("queue", "list").out
+
+
+def test_rotation_waits_for_the_node_to_stop(desk: Desk) -> None:
+    desk.mixed()
+    before = (desk.directory / "relay.key").read_bytes()
+    run = desk.directory / "run"
+    run.mkdir(exist_ok=True)
+    with (run / "worker-0.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = desk.relay("keys", "rotate")
+    assert done.code == 1
+    assert "the node is running" in done.err
+    assert (desk.directory / "relay.key").read_bytes() == before
+
+
+def test_the_wrong_key_file_is_noticed(desk: Desk) -> None:
+    desk.mixed()
+    (desk.directory / "relay.key").unlink()
+    desk.relay("keys", "init")
+    done = desk.relay("queue", "list")
+    assert done.code == 2
+    assert "does not belong to this data directory" in done.err
+
+
+# --- users ------------------------------------------------------------------------------------------------------------
+
+
+def test_users(desk: Desk) -> None:
+    desk.relay("keys", "init")
+    done = desk.relay("user", "add", "Bob", "--password-stdin", given="hunter2 secret\nignored\n")
+    assert (done.code, done.out) == (0, "bob@example.org may log in.\n")
+    assert "hunter2" not in done.out + done.err
+    assert [user["user"] for user in desk.relay("user", "list", "--json").json] == ["bob@example.org"]
+    asked = desk.relay("user", "add", "carol@example.org", given="secret\nsecret\n")
+    assert (asked.code, "secret" in asked.out) == (0, False)
+    assert desk.relay("user", "add", "dave", given="secret\nsecrets\n").code == 130
+    assert desk.relay("user", "add", "dave", "--password-stdin", given="\n").code == 1
+    assert desk.relay("user", "add", "dave", "--password-stdin", given="x" * 2000).code == 1
+    assert desk.relay("user", "remove", "bob").code == 0
+    assert desk.relay("user", "remove", "bob").code == 1
+    assert "carol@example.org" in desk.relay("user", "list").out
+    planted = [file for file in desk.directory.rglob("*") if file.is_file() and b"hunter2" in file.read_bytes()]
+    assert planted == []
+
+
+def test_the_operators_text_cannot_play_with_the_terminal(desk: Desk) -> None:
+    async def work(spool: Spool) -> None:
+        envelope = msgspec.structs.replace(ENVELOPE, reverse_path="\x1b[31m[red]@x.example")
+        await spool.accept(BODY, envelope)
+
+    desk.spool(work)
+    out = desk.relay("queue", "list").out
+    assert "\x1b" not in out
+    assert "[red]" in out
