@@ -128,6 +128,18 @@ async def test_an_old_token_changes_nothing(store: Store) -> None:
     await store.intend([new, other], now=NOW + 11)
 
 
+async def test_an_owners_own_old_token_is_old_too(store: Store) -> None:
+    await store.accept(new_item(1), now=NOW)
+    old = await claim_one(store, "a", now=NOW, until=NOW + 10)
+    new = await claim_one(store, "a", now=NOW + 10, until=NOW + 20)
+    for call in (store.settle(old, Outcome(_S.HELD), now=NOW + 11), store.intend([old], now=NOW + 11)):
+        with pytest.raises(LeaseLost):
+            await call
+    assert await store.renew([old, new], until=NOW + 30) == [Lease(new.item, "a", new.token, NOW + 30)]
+    await store.release([old])
+    await store.intend([new], now=NOW + 11)
+
+
 async def test_an_expired_lease_does_not_intend(store: Store) -> None:
     await store.accept(new_item(1), now=NOW)
     lease = await claim_one(store, "a", now=NOW, until=NOW + 10)
