@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.proto.mime import structure
+from relay.proto.mime.boundary import Boundary, BoundaryLine
 from relay.proto.mime.header import HEADER_END
 from relay.proto.mime.structure import Kind, Limits, Part, StructureParser, parse
 from tests.proto_mime.corpus import compose, corpus
@@ -151,20 +152,20 @@ def test_parameter_flood() -> None:
 def test_steps_are_linear(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice the message costs at most about twice the steps: boundary lines judged, and bytes searched for them."""
     counts = {"judged": 0, "searched": 0}
-    judge, find = structure.StructureParser._judge, structure._Boundary.next
+    judge, find = structure.StructureParser._judge, Boundary.next
 
-    def counting_judge(self: StructureParser, start: int) -> structure._Line | bool | None:
+    def counting_judge(self: StructureParser, start: int) -> BoundaryLine | bool | None:
         counts["judged"] += 1
         return judge(self, start)
 
-    def counting_find(self: structure._Boundary, buf: bytes, base: int, start: int) -> int:
+    def counting_find(self: Boundary, buf: bytes, base: int, start: int) -> int:
         before = max(self.found, self.searched)
         at = find(self, buf, base, start)
         counts["searched"] += max(max(self.found, self.searched) - before, 0)
         return at
 
     monkeypatch.setattr(structure.StructureParser, "_judge", counting_judge)
-    monkeypatch.setattr(structure._Boundary, "next", counting_find)
+    monkeypatch.setattr(Boundary, "next", counting_find)
 
     def cost(n: int) -> tuple[int, int]:
         counts.update(judged=0, searched=0)

@@ -21,6 +21,7 @@ from typing import Final
 
 import msgspec
 
+from relay.proto.mime.boundary import MAX_BOUNDARY, Boundary, BoundaryLine, OpenPart
 from relay.proto.mime.entity import Entity, Kind, read_entity
 from relay.proto.mime.header import HEADER_END
 from relay.proto.mime.part import Limits, Part
@@ -28,74 +29,11 @@ from relay.proto.mime.part import Limits, Part
 __all__ = ["Kind", "Limits", "Part", "StructureParser", "parse"]
 
 
-MAX_BOUNDARY: Final = 80
-"""RFC 2046 5.1.1 allows 70; what is longer is compared by its first 80 bytes."""
 _LINE_LOOK: Final = 1000
 """How far the end of a boundary line is looked for (RFC 5322 2.1.1: lines have 998 characters at most)."""
 _LONGEST: Final = len(b"\n--") + MAX_BOUNDARY
 _EMPTY_LINE = re.compile(rb"\r?\n")
 _OPAQUE = Entity(type=b"application", subtype=b"octet-stream", params=())
-
-
-class _Node:
-    """A part whose end is not known yet."""
-
-    __slots__ = (
-        "body_start",
-        "children",
-        "depth",
-        "entity",
-        "extra",
-        "header_start",
-        "lines_before",
-        "message",
-        "mime",
-    )
-
-    def __init__(self, header_start: int, depth: int, *, mime: bool, message: bool) -> None:
-        self.header_start = header_start
-        self.body_start = header_start
-        self.depth = depth
-        self.mime = mime
-        self.message = message
-        self.entity: Entity | None = None
-        self.lines_before = 0
-        self.extra = 0
-        """Bytes of this body behind its last child: the line end of a header that a boundary cut short."""
-        self.children: list[Part] = []
-
-
-class _Boundary:
-    """A delimiter that is looked for, with the memory of its own search, so that nothing is searched twice."""
-
-    __slots__ = ("found", "node", "pattern", "searched", "value")
-
-    def __init__(self, value: bytes, node: _Node) -> None:
-        self.value = value[:MAX_BOUNDARY]
-        self.pattern = b"\n--" + self.value
-        self.node = node
-        self.found = -1
-        self.searched = 0
-
-    def next(self, buf: bytes, base: int, start: int) -> int:
-        """Absolute offset of the next line end before this delimiter, at `start` or behind it; -1 when not in `buf`."""
-        if self.found < start:
-            begin = max(start, self.searched)
-            at = buf.find(self.pattern, begin - base)
-            if at < 0:
-                self.searched = max(begin, base + len(buf) - len(self.pattern) + 1)
-                return -1
-            self.found = base + at
-        return self.found
-
-
-class _Line(msgspec.Struct, frozen=True, gc=False):
-    """A boundary line: where it starts, whose it is, whether it closes, where the delimiter itself ends."""
-
-    start: int
-    boundary: _Boundary
-    closes: bool
-    behind: int
 
 
 class StructureParser:
@@ -117,8 +55,8 @@ class StructureParser:
         self._parts = 1
         self._header: list[bytes] = []
         self._header_room = limits.header
-        self._boundaries: list[_Boundary] = []
-        self._open = [_Node(0, 0, mime=False, message=True)]
+        self._boundaries: list[Boundary] = []
+        self._open = [OpenPart(0, 0, mime=False, message=True)]
         self._root: Part | None = None
         self._step = self._in_header
 
@@ -153,8 +91,8 @@ class StructureParser:
             return False
         # The boundary first, from the memory of its search: the empty line is then looked for no farther than that, or
         # ten thousand parts without one would each search the whole rest of the message.
-        line: _Line | int = self._boundary_line() if self._boundaries else end
-        limit = line.start if isinstance(line, _Line) else line
+        line: BoundaryLine | int = self._boundary_line() if self._boundaries else end
+        limit = line.start if isinstance(line, BoundaryLine) else line
         empty = _EMPTY_LINE.match(buf, start) if self._line_start else None
         if empty is None:
             first = HEADER_END.search(buf, start, min(limit + 2, end) - base)
@@ -166,7 +104,7 @@ class StructureParser:
             self._line_start = True
             self._step = self._behind_header
             return True
-        if isinstance(line, _Line):
+        if isinstance(line, BoundaryLine):
             self._take(line.start)
             return self._cut_header(line.start)
         if self._eof:
@@ -195,14 +133,14 @@ class StructureParser:
         entity = self._read_header(node)
         own = None
         if entity.kind is Kind.MULTIPART and entity.boundary is not None:
-            own = _Boundary(entity.boundary, node)
+            own = Boundary(entity.boundary, node)
             self._boundaries.append(own)
         line = self._judge_here() if self._boundaries else False
         if line is None:
             if own is not None:
                 self._boundaries.pop()
             return False
-        if isinstance(line, _Line) and line.boundary is not own:
+        if isinstance(line, BoundaryLine) and line.boundary is not own:
             return self._cut_header(self._pos)
         self._header_ends(self._pos)
         return True
@@ -219,7 +157,7 @@ class StructureParser:
         self._region, self._floor = line_start, end
         return True
 
-    def _read_header(self, node: _Node) -> Entity:
+    def _read_header(self, node: OpenPart) -> Entity:
         """What the header says, read once."""
         if node.entity is None:
             limits = self._limits
@@ -252,13 +190,13 @@ class StructureParser:
 
     def _begin_part(self, start: int, depth: int, *, mime: bool, message: bool) -> None:
         self._parts += 1
-        self._open.append(_Node(start, depth, mime=mime, message=message))
+        self._open.append(OpenPart(start, depth, mime=mime, message=message))
         self._step = self._in_header
 
     def _in_body(self) -> bool:
         """Look for the next boundary line; without one, the body goes on."""
         line = self._boundary_line()
-        if not isinstance(line, _Line):
+        if not isinstance(line, BoundaryLine):
             if line > self._pos:
                 self._pos = line
                 self._line_start = False
@@ -291,7 +229,7 @@ class StructureParser:
             self._step = self._in_body
         return True
 
-    def _boundary_line(self) -> _Line | int:
+    def _boundary_line(self) -> BoundaryLine | int:
         """The next boundary line at `_pos` or behind it; else the offset up to which there is none."""
         buf, base = self._buf, self._base
         end = base + len(buf)
@@ -315,14 +253,14 @@ class StructureParser:
                 return line
             start = at + 1
 
-    def _judge_here(self) -> _Line | bool | None:
+    def _judge_here(self) -> BoundaryLine | bool | None:
         """`_judge` for the line at `_pos`, which need not start with `--`."""
         at = self._pos - self._base
         if not self._eof and len(self._buf) - at < 2 and b"--".startswith(self._buf[at:]):
             return None
         return self._buf.startswith(b"--", at) and self._judge(self._pos)
 
-    def _judge(self, start: int) -> _Line | bool | None:
+    def _judge(self, start: int) -> BoundaryLine | bool | None:
         """Whose boundary line starts at `start`, where `--` stands: False for nobody's, None when more is needed."""
         buf = self._buf
         text = start - self._base + 2
@@ -336,7 +274,7 @@ class StructureParser:
         # RFC 2046 5.1.2: innermost first, and a line need only begin with the delimiter; the longest one wins, but an
         # exact line (`--foo`, `--foo--`) is nobody else's.
         exact = (len(line), len(line) - 2 if line.endswith(b"--") else -1)
-        best: _Boundary | None = None
+        best: Boundary | None = None
         for boundary in reversed(self._boundaries):
             if line.startswith(boundary.value) and (best is None or len(boundary.value) > len(best.value)):
                 best = boundary
@@ -346,7 +284,7 @@ class StructureParser:
             return False
         behind = text + len(best.value)
         closes = buf.startswith(b"--", behind)
-        return _Line(start, best, closes, self._base + behind + (2 if closes else 0))
+        return BoundaryLine(start, best, closes, self._base + behind + (2 if closes else 0))
 
     def _without_line_end(self, line_start: int) -> int:
         """Where the line before ends: the line end belongs to the boundary (RFC 2046 5.1.1)."""
@@ -355,7 +293,7 @@ class StructureParser:
             return line_start - 2
         return line_start - 1
 
-    def _close_until(self, node: _Node | None, end: int) -> None:
+    def _close_until(self, node: OpenPart | None, end: int) -> None:
         """Close every open part inside `node` (all of them for None); the innermost one ends at `end`."""
         while self._open and self._open[-1] is not node:
             done = self._open.pop()
@@ -383,7 +321,7 @@ def _opaque(entity: Entity) -> Entity:
     )
 
 
-def _freeze(node: _Node, end: int, lines: int) -> Part:
+def _freeze(node: OpenPart, end: int, lines: int) -> Part:
     entity = node.entity
     assert entity is not None
     return Part(
