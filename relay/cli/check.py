@@ -210,24 +210,28 @@ async def _primary(config: Config) -> list[Step]:
 
 async def _dns(config: Config) -> list[Step]:
     """Hints: what the world will see. Nobody answering is a warning, since a test network has no DNS."""
-    from relay.primary import lookup
+    from relay.primary.lookup import Dns
 
     host = config.node.hostname.casefold()
-    found = await lookup.addresses(host, _DNS_SECONDS)
+    try:
+        resolver = Dns(_DNS_SECONDS)
+    except OSError as error:
+        return [Step("DNS", "warn", f"{error}; nothing is checked there")]
+    found = await resolver.addresses(host)
     if found is None:
         return [Step("DNS", "warn", "does not answer; nothing is checked there")]
     steps = []
     if not found:
         steps.append(Step("DNS", "warn", f"{host} has no address: senders cannot find it, and some refuse its mail"))
     for address in found:
-        back = await lookup.names(address, _DNS_SECONDS) or []
+        back = await resolver.names(address) or []
         well = host in back
         told = (
             f"{address} is {host} and back" if well else f"{address} has no PTR to {host}: some servers refuse its mail"
         )
         steps.append(Step("DNS", "ok" if well else "warn", told))
     for domain in config.domains.accept:
-        exchangers = await lookup.mail_exchangers(domain, _DNS_SECONDS)
+        exchangers = await resolver.mail_exchangers(domain)
         well = any(one.host == host for one in exchangers or ())
         told = (
             f"MX of {domain} names {host}" if well else f"MX of {domain} does not name {host}: mail does not come here"
