@@ -8,6 +8,7 @@ nothing to say that the sender should hear (no contact, a quarrel between it and
 3. What was seen is handed to the mode board as evidence, without anything about the message. Good evidence is only a
    word on a whole message: a primary that answers every command and hangs at the content is down.
 4. A connection with an unanswered command on it is never used again.
+5. An attempt at rest holds no connection; the content opens a new one and says the envelope again.
 """
 
 from __future__ import annotations
@@ -65,11 +66,13 @@ class Attempt:
         self._board = board
         self._stack = AsyncExitStack()
         self._tx: Transaction | None = None
+        self._origin: Origin | None = None
+        self._at_rest = False
 
     @property
     def alive(self) -> bool:
         """Whether the primary is still in it, and still trusted."""
-        return self._tx is not None and USES_PRIMARY[self._board.mode(Service.SMTP)]
+        return (self._tx is not None or self._at_rest) and USES_PRIMARY[self._board.mode(Service.SMTP)]
 
     async def mail(self, envelope: Envelope, origin: Origin, declared: int | None) -> Reply | None:
         """MAIL. Unless the reply is 2xx the attempt is over."""
@@ -78,7 +81,7 @@ class Attempt:
         except NoContact as trouble:
             self._failed(trouble)
             return None
-        self._tx = tx
+        self._tx, self._origin = tx, origin
         reply = await self._step(lambda: tx.mail(envelope, 0 if declared is None else declared + _TRACE_SIZE))
         if reply is None or reply.positive:
             return reply
@@ -93,12 +96,22 @@ class Attempt:
         reply = await self._step(lambda: tx.rcpt(recipient))
         return None if reply is None or (reply.permanent and not final(reply)) else reply
 
-    async def data(self, content: AsyncIterator[bytes], prepend: bytes) -> Outcome:
-        """The content; the attempt is over afterwards."""
-        tx = self._tx
-        if tx is None:
-            return Lost()
+    async def rest(self) -> None:
+        """The sender takes its time: let the connection go (invariant 5)."""
+        if self._tx is not None:
+            await self.close()
+            self._at_rest = True
+
+    async def data(self, envelope: Envelope, content: AsyncIterator[bytes], prepend: bytes) -> Outcome:
+        """The content; the attempt is over afterwards. `envelope` is what the primary has taken so far."""
         try:
+            if self._at_rest:
+                refusal = await self._again(envelope)
+                if refusal is not None:
+                    return refusal
+            tx = self._tx
+            if tx is None:
+                return Lost()
             reply = await tx.data(content, prepend=prepend)
         except NoContact as trouble:
             self._failed(trouble)
@@ -114,9 +127,18 @@ class Attempt:
             self._evidence(Signal.OK, "primary judged a message")
         return Answered(reply) if reply.positive or final(reply) else Lost(reply)
 
+    async def _again(self, envelope: Envelope) -> Lost | None:
+        """A new connection, the same envelope. Lost when the primary does not take all of it again. NoContact."""
+        self._at_rest = False
+        tx = self._tx = await self._stack.enter_async_context(self._pool.transaction(self._origin))
+        mail, rcpts = await tx.envelope(envelope, 0)
+        # What it has changed its mind about is the queue's to find out, recipient by recipient.
+        other = next((reply for reply in (mail, *rcpts) if not reply.positive), None)
+        return None if other is None else Lost()
+
     async def close(self) -> None:
         """Let go of the connection. Idempotent."""
-        self._tx = None
+        self._tx, self._at_rest = None, False
         await self._stack.aclose()
 
     async def _step(self, command: Callable[[], Awaitable[Reply]]) -> Reply | None:

@@ -63,6 +63,7 @@ class Mailing:
         self._origin = origin
         self._attempt: Attempt | None = None
         self._seen: set[str] = set()
+        self._resting: asyncio.Task[None] | None = None
 
     async def begin(self) -> Reply:
         """MAIL. The transaction is open when the reply is positive."""
@@ -101,8 +102,20 @@ class Mailing:
             return self._take(recipient, there=False)
         return replies.NO_SUCH_RECIPIENT if verdict is Verdict.NO_SUCH else replies.UNKNOWN_FOR_NOW
 
+    def receiving(self) -> None:
+        """The content begins to come: a slow sender must not occupy a connection to the primary, nor let it expire."""
+        if self._attempt is not None and self._resting is None:
+            self._resting = asyncio.get_running_loop().create_task(self._rest_later(self._attempt))
+
     async def finish(self, draft: Draft, held: tuple[bytes, ...] | None) -> Finished:
         """The content is complete: commit, hand over, answer. Call it shielded (invariant 3)."""
+        try:
+            await self._awake()
+            return await self._finish(draft, held)
+        finally:
+            await self.abort()
+
+    async def _finish(self, draft: Draft, held: tuple[bytes, ...] | None) -> Finished:
         services, attempt = self._services, self._attempt
         asked = attempt is not None and attempt.alive and any(taken.there for taken in self.taken)
         envelope = self._envelope(taken.recipient for taken in self.taken)
@@ -110,14 +123,11 @@ class Mailing:
         try:
             accepted = await draft.commit(envelope, origin, intent=asked)
         except NotNow:
-            await self.abort()
             return Finished(replies.TRY_LATER)
         if accepted.duplicate and accepted.state is ItemState.INTENT:
             # Sent again while the primary still judges the first one: it may be refused, so nothing is promised yet.
-            await self.abort()
             return Finished(replies.TRY_LATER)
         if attempt is None or accepted.lease is None:
-            await self.abort()
             return Finished(replies.queued(accepted.item), accepted)
         content = _blocks(held) if held is not None else services.read(accepted.item)
         start = services.clock.monotonic()
@@ -134,9 +144,20 @@ class Mailing:
 
     async def abort(self) -> None:
         """RSET, a new MAIL, or the end of the connection. Idempotent."""
+        await self._awake()
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             await attempt.close()
+
+    async def _rest_later(self, attempt: Attempt) -> None:
+        await asyncio.sleep(self._services.settings.deadlines.rest)
+        await attempt.rest()
+
+    async def _awake(self) -> None:
+        resting, self._resting = self._resting, None
+        if resting is not None:
+            resting.cancel()
+            await asyncio.gather(resting, return_exceptions=True)
 
     def _take(self, recipient: Recipient, *, there: bool, answer: Reply = replies.RCPT_OK) -> Reply:
         self.taken.append(Taken(recipient, there))
@@ -169,7 +190,8 @@ class Mailing:
         self, attempt: Attempt, content: AsyncIterator[bytes], envelope: Envelope, origin: Origin, item: ItemId
     ) -> Outcome:
         try:
-            return await attempt.data(content, self._services.trace(envelope, origin, item))
+            there = self._envelope(taken.recipient for taken in self.taken if taken.there)
+            return await attempt.data(there, content, self._services.trace(envelope, origin, item))
         except Exception:
             # Read trouble or a bug of ours, before the end of data: `Transaction.data` has cut the connection.
             _log.exception("cut_through_failed")

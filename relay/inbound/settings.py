@@ -53,6 +53,8 @@ class Deadlines(msgspec.Struct, frozen=True):
     proxy_header: float = 5.0
     goodbye: float = 30.0
     """For transactions under way when the node stops."""
+    rest: float = 15.0
+    """Content that takes longer is not waited for with a connection to the primary in hand."""
     retry: float = 30.0
     """After the primary said 4xx to a message, before the queue tries it again."""
 

@@ -159,6 +159,7 @@ class Verbs(Connection):
             return
         draft = self.services.intake.begin()
         body = session.body = self._body(draft)
+        mailing.receiving()
         self.say(replies.GO_ON)
         await self.flush()
         await body.data()
@@ -172,9 +173,9 @@ class Verbs(Connection):
         except CommandFault as problem:
             raise Close(problem.reply) from None  # where the next command begins cannot be known
         mailing = session.mailing
-        fitting = mailing is not None and bool(mailing.taken) and not session.chunks_failed
-        if fitting and session.body is None:
+        if mailing is not None and mailing.taken and not session.chunks_failed and session.body is None:
             session.body = self._body(self.services.intake.begin())
+            mailing.receiving()
         body = session.body or self._body(None)
         await self.flush()
         await body.chunk(chunk.size)

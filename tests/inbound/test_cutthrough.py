@@ -13,10 +13,11 @@ from relay.accounts.directory import Verdict
 from relay.core.errors import LeaseLost
 from relay.core.item import ItemState, RecipientState
 from relay.core.mode import Mode, Service, Signal
+from relay.inbound.settings import Deadlines as SlowSenders
 from relay.primary.settings import Deadlines
 from relay.store.api import StoreUnavailable
 from tests.inbound.world import TRACE, World
-from tests.peers.smtpclient import Outcome, dot_stuff
+from tests.peers.smtpclient import Outcome, SmtpClient, SmtpReply, dot_stuff
 from tests.primary.fake import Act, FakeSmtp, Script, Session
 
 MESSAGE = b"Subject: hello\r\n\r\n.dots\r\nand text\r\n"
@@ -384,6 +385,58 @@ async def test_a_message_sent_again_while_the_primary_judges_it_is_not_promised(
         third = await send(world)
         assert third.final is not None
         assert third.final.code == 554
+
+
+async def rested(world: World, client: SmtpClient) -> None:
+    """Begin a content and wait until the primary's only connection is free for somebody else."""
+    await client.pipeline("MAIL FROM:<a@example.net>", "RCPT TO:<bob@example.org>", "DATA")
+    await client.send(b"Subject: slow\r\n")
+    async with asyncio.timeout(10), await world.client() as other:
+        while (await other.transaction("b@example.net", ["bob@example.org"], MESSAGE)).final != SmtpReply(
+            250, ("2.6.0 ok",)
+        ):
+            world.spool.items.clear()
+    world.spool.items.clear()
+
+
+@pytest.mark.parametrize("again", [None, "550 5.1.1 no longer", Act.CUT], ids=["taken", "refused", "cut"])
+async def test_a_slow_sender_does_not_occupy_the_primary(again: str | Act | None) -> None:
+    slow = asyncio.Event()
+
+    def script(step: str, line: str, _: Session) -> str | Act | None:
+        if step == "DOT":
+            return "250 2.6.0 ok"
+        return again if step == "RCPT" and "bob" in line and slow.is_set() else None
+
+    async with FakeSmtp(script) as primary:
+        world = World(primary=primary.port, pool_connections=1, deadlines=SlowSenders(rest=0.1))
+        async with world, await world.client() as client:
+            await rested(world, client)
+            primary.taken.clear()
+            slow.set()
+            await client.send(b"\r\ntext\r\n.\r\n")
+            answer = await client.reply()
+            assert answer.code == 250
+            stored = world.spool.only
+            assert stored.content == b"Subject: slow\r\n\r\ntext\r\n"
+            if again is None:
+                assert answer.text == "2.6.0 ok"
+                assert stored.state is ItemState.DELIVERED
+                assert [taken.content for taken in primary.taken] == [TRACE + stored.content]
+            else:
+                assert stored.state is ItemState.PENDING
+                assert not primary.taken
+
+
+async def test_a_slow_sender_that_goes_away_leaves_nothing() -> None:
+    async with FakeSmtp(at("DOT", "250 2.6.0 ok")) as primary:
+        world = World(primary=primary.port, pool_connections=1, deadlines=SlowSenders(rest=0.1))
+        async with world:
+            client = await world.client()
+            await rested(world, client)
+            client.abort()
+            await world.until_gone()
+            assert not world.spool.items
 
 
 async def test_all_connections_busy_falls_back_without_evidence() -> None:
