@@ -81,7 +81,8 @@ class FakeSpool:
 
     def confirm(self, item: ItemId) -> None:
         """As `Intake.confirm`."""
-        self.items[item].confirmed = True
+        if item in self.items:
+            self.items[item].confirmed = True
 
     def admits(self, size: int | None) -> bool:
         """As `Pressure.admits`."""
