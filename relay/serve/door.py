@@ -2,8 +2,9 @@
 
 1. Credentials are asked for only inside TLS, or from this machine where that is allowed (RFC 9051 11.3).
 2. While the primary's IMAP and login are in use, it judges; when it cannot be reached the standby judges, at once.
-3. A wrong password, an unknown user and a throttled client get the same words after the same time.
-4. "Not now" is never said as "wrong password": NO [UNAVAILABLE] (RFC 5530 3).
+3. A wrong password and an unknown user get the same words after the same time; every failure is late and counted.
+4. "Not now" (the throttle's too) is never said as "wrong password", which makes clients ask people for a new one:
+   NO [UNAVAILABLE] (RFC 5530 3).
 """
 
 from __future__ import annotations
@@ -179,7 +180,7 @@ class Door:
             return None
         if len(parts) != 3 or (parts[0] and parts[0] != parts[1]):
             # RFC 4616 2: acting for somebody else is for the primary's masters, not through here.
-            await self._refuse(tag, asyncio.get_running_loop().time())
+            await self._fail(tag, asyncio.get_running_loop().time(), Verdict.REFUSED)
             return None
         return await self._login(tag, parts[1], parts[2])
 
@@ -197,10 +198,7 @@ class Door:
             judged = Verdict.UNAVAILABLE
         if not isinstance(judged, Verdict):
             return judged
-        if judged is Verdict.UNAVAILABLE:
-            self._talk.no(tag, "Cannot check logins at the moment, try again later", b"UNAVAILABLE")
-        else:
-            await self._refuse(tag, started)
+        await self._fail(tag, started, judged)
         return None
 
     async def _judge(self, tag: str, user: bytes, password: bytes) -> Way | Verdict:
@@ -213,7 +211,7 @@ class Door:
         if not login or not password or len(login) > _LONGEST_LOGIN or any(ord(char) < 32 for char in login):
             return Verdict.REFUSED
         if not await services.logins.admits(login, client=client):
-            return Verdict.REFUSED
+            return Verdict.UNAVAILABLE
         if self._asks_primary:
             judged = await self._ask_primary(tag, login, password)
             if isinstance(judged, ByPrimary):
@@ -269,11 +267,14 @@ class Door:
             # The user is logged in on the primary; that the next outage may not know them is for the operator.
             _log.warning("login_not_remembered", exc_info=problem)
 
-    async def _refuse(self, tag: str, started: float) -> None:
-        """Invariant 3. Gone after too many."""
+    async def _fail(self, tag: str, started: float, verdict: Verdict) -> None:
+        """Invariants 3 and 4. Gone after too many."""
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(0.0, started + self._services.settings.deadlines.failure - loop.time()))
-        self._talk.no(tag, "Wrong user name or password", b"AUTHENTICATIONFAILED")
+        if verdict is Verdict.UNAVAILABLE:
+            self._talk.no(tag, "Cannot check logins at the moment, try again later", b"UNAVAILABLE")
+        else:
+            self._talk.no(tag, "Wrong user name or password", b"AUTHENTICATIONFAILED")
         self._failures_left -= 1
         if self._failures_left <= 0:
             await self._talk.bye("Too many failed logins")

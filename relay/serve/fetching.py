@@ -199,7 +199,7 @@ class _Response:
             return
         span = structure.span(self._summary.root(), part.part, part.text)
         if span is None:
-            self._words.append(part.label + b" NIL")
+            self._words.append(part.label + b' ""')  # a part that does not exist is an empty one, as in Dovecot
             return
         start, end = span
         if part.text in (Text.FIELDS, Text.FIELDS_NOT):

@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from relay.core.mode import USES_PRIMARY, Service, Signal
 from relay.obs.metrics import ServeMetrics
 from relay.primary.stream import Stream
@@ -50,13 +52,19 @@ class Passage:
         try:
             while not (client.ended or primary.ended):
                 await primary.wait(None)
+            # A client that has closed only its sending half (`printf ... | nc`) still waits for answers.
+            async with asyncio.timeout(self._services.settings.deadlines.goodbye):
+                while not (client.lost or primary.ended):
+                    await primary.wait(None)
+        except TimeoutError:
+            pass
         finally:
             metrics.sessions["passed"].dec()
             client.unpipe()
             primary.unpipe()
             primary.abort()
-        if not client.ended:
-            self._farewell()
+        if not client.lost:
+            self._farewell(client_left=client.ended)
 
     def end_if_down(self) -> None:
         """Let go of a primary that is not to be used any more."""
@@ -69,8 +77,8 @@ class Passage:
         self._down = True
         self._primary.abort()
 
-    def _farewell(self) -> None:
-        said_bye = b"* BYE" in self._boundary.last
+    def _farewell(self, *, client_left: bool) -> None:
+        said_bye = client_left or b"* BYE" in self._boundary.last
         if not said_bye and not self._down:
             self._services.board.evidence(Service.IMAP, Signal.FAIL, "a session broke")
         if not said_bye and self._boundary.at_line_start:

@@ -97,6 +97,8 @@ class _View:
         self._mailbox = mailbox
         self._fields: dict[str, list[str]] | None = None
         self._body: str | None = None
+        self._inner = ""
+        """Headers of parts and embedded messages, which TEXT looks at too (as Dovecot does)."""
 
     @property
     def number(self) -> int:
@@ -128,7 +130,8 @@ class _View:
     def header_text(self) -> str | None:
         if self._fields is None:
             return None
-        return "\n".join(f"{name}: {value}" for name, values in self._fields.items() for value in values).casefold()
+        own = "\n".join(f"{name}: {value}" for name, values in self._fields.items() for value in values)
+        return f"{own}\n{self._inner}".casefold()
 
     def body_text(self) -> str | None:
         return self._body
@@ -141,18 +144,25 @@ class _View:
         self._fields = text.fields(header)
 
     async def load_body(self, session: Session, summary: Summary, content: bytes | None) -> None:
-        """The text of all text parts, within limits, from the content where it is at hand. Damaged, NotNow."""
+        """Text parts and inner headers, within limits, from the content where it is at hand. Damaged, NotNow."""
         left = session.services.settings.limits.search_octets
-        found = []
-        for part in text.text_parts(summary.root()):
-            size = min(part.octets, left)
-            if size <= 0:
+
+        async def piece(start: int, end: int) -> bytes:
+            nonlocal left
+            end = min(end, start + max(left, 0))
+            left -= end - start
+            return content[start:end] if content is not None else await self._read(session, start, end)
+
+        root, found, headers = summary.root(), [], []
+        for part in text.parts(root):
+            if left <= 0:
                 break
-            left -= size
-            start, end = part.body_start, part.body_start + size
-            raw = content[start:end] if content is not None else await self._read(session, start, end)
-            found.append(text.part_text(part, raw))
+            if part is not root and part.header_start < part.body_start:
+                headers.append(await piece(part.header_start, part.body_start))
+            if part.is_text:
+                found.append(text.part_text(part, await piece(part.body_start, part.body_end)))
         self._body = "\n".join(found).casefold()
+        self._inner = "\n".join(value for raw in headers for values in text.fields(raw).values() for value in values)
 
     async def _read(self, session: Session, start: int, end: int) -> bytes:
         message = await session.services.mailboxes.open_message(self.row.item)

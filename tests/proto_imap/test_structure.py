@@ -74,7 +74,8 @@ def test_envelope() -> None:
     [
         ((1,), Text.ALL, b"one"),
         ((1,), Text.MIME, b"\r\n"),
-        ((1, 1), Text.ALL, None),
+        ((1, 1), Text.ALL, b"one"),
+        ((1, 1, 1), Text.ALL, None),
         (
             (2,),
             Text.HEADER,

@@ -191,6 +191,7 @@ async def test_commands_pipelined_behind_the_login_reach_the_primary(make_front:
     front.board.all(Mode.NORMAL)
     client = await front.client()
     client.send(f'a LOGIN {BOB} "{PASSWORD}"\r\nb NOOP\r\nc LOGOUT\r\n'.encode())
+    client.writer.write_eof()
     tags = [event.tag for event in await client.end() if isinstance(event, Status) and event.status == "OK"]
     assert tags == ["a", "b", "c"]
 

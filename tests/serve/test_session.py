@@ -10,6 +10,7 @@ import pytest
 from relay.proto.imap.client import Data
 from relay.proto.imap.flags import Flags, System
 from relay.spool.read import StoredMessage
+from relay.store.records import SystemFlag
 from tests.serve.client import Client
 from tests.serve.conftest import BOB, MESSAGE, Front
 
@@ -19,6 +20,10 @@ MULTIPART = (
     b"--x\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\nR3LDvG5lIFdpZXNl\r\n"
     b"--x\r\nContent-Type: application/octet-stream\r\n\r\nbytes\r\n--x--\r\n"
 )
+
+
+def test_flags_on_the_wire_are_the_bits_in_the_store() -> None:
+    assert {flag.name: flag.value for flag in System} == {flag.name: flag.value for flag in SystemFlag}
 
 
 async def test_a_first_look_around(front: Front) -> None:
@@ -112,7 +117,7 @@ async def test_fetch_everything_that_has_a_name(front: Front) -> None:
         C: d UID FETCH 9 FLAGS
         S: d OK Done
         C: e UID FETCH 2 (BODY.PEEK[9] BODY.PEEK[2])
-        S: * 2 FETCH (UID 2 BODY[9] NIL BODY[2] {{5}}
+        S: * 2 FETCH (UID 2 BODY[9] "" BODY[2] {{5}}
         S: bytes)
         S: e OK Done
         """  # noqa: E501  # a response line as it is on the wire

@@ -158,6 +158,10 @@ Key: TypeAlias = (
 )
 
 
+_NO_DATE = date(1970, 1, 1)
+"""The day of a message without a Date that can be read: before all others, as in Dovecot."""
+
+
 def bind(key: Key, *, messages: int, largest_uid: int) -> Key:
     """The key with its sequence sets resolved against the selected mailbox."""
     if isinstance(key, Numbers):
@@ -235,14 +239,11 @@ def _text(key: BodyHas, message: MessageView) -> bool | None:
 
 
 def _dated(key: Dated, message: MessageView) -> bool | None:
-    day: date | None
     if key.sent:
         values = message.header("date")
         if values is None:
             return None
-        day = header_date(values[0]) if values else None
-        if day is None:
-            return False
+        day = (header_date(values[0]) if values else None) or _NO_DATE
     else:
         day = utc_day(message.internal_date)
     if key.compare is Compare.BEFORE:

@@ -111,9 +111,9 @@ def find(root: Part, numbers: Sequence[int]) -> Part | None:
             part = scope  # a message that is no multipart is its own part 1
         else:
             return None
-        # The numbers of an embedded message go on inside it.
+        # The numbers of an embedded message go on inside it; a leaf of a multipart is its own part 1, as in Dovecot.
+        inside = part.kind is not Kind.LEAF or part is not scope
         scope = part.children[0] if part.kind is Kind.MESSAGE else part
-        inside = part.kind is not Kind.LEAF
     return part
 
 

@@ -11,7 +11,6 @@ import quopri
 import re
 from collections.abc import Iterator
 
-from relay.proto.mime.entity import Kind
 from relay.proto.mime.envelope import unfold
 from relay.proto.mime.header import iter_fields
 from relay.proto.mime.structure import Part
@@ -67,16 +66,13 @@ def fields(header: bytes) -> dict[str, list[str]]:
     return found
 
 
-def text_parts(root: Part) -> Iterator[Part]:
-    """The leaves that hold text, in order."""
+def parts(root: Part) -> Iterator[Part]:
+    """All parts, the message itself first, in order."""
     waiting = [root]
     while waiting:
         part = waiting.pop()
-        if part.kind is Kind.LEAF:
-            if part.is_text:
-                yield part
-        else:
-            waiting.extend(reversed(part.children))
+        yield part
+        waiting.extend(reversed(part.children))
 
 
 def part_text(part: Part, body: bytes) -> str:
