@@ -73,7 +73,7 @@ def _detail(result: Result) -> str:
         lines += [f"         {title} {text}" for text in found[:10]]
         if len(found) > 10:
             lines.append(f"         {title} ... {len(found)} in all")
-    return "\n".join(lines)
+    return "\n".join([*lines, *filter(None, [result.log])])
 
 
 def table(results: Sequence[Result]) -> str:

@@ -57,6 +57,8 @@ class Result:
     seconds: float
     rate: float
     """Letters promised per second while the senders ran."""
+    log: str = ""
+    """The relay's last warnings and errors, where the scenario failed."""
 
     @property
     def clean(self) -> bool:
@@ -92,6 +94,8 @@ class Site:
         self.started: set[int] = set()
         self._problems: list[str] = []
         self._sending_seconds = 0.0
+        self._switching = asyncio.Lock()
+        """A primary is not killed while it is being started."""
 
     async def __aenter__(self) -> Site:
         try:
@@ -147,16 +151,18 @@ class Site:
 
     async def primary_down(self, how: str) -> None:
         """`stop`, `kill` or `stall`, of Postfix and Dovecot together."""
-        for peer in (self.primary, self.looker):
-            await asyncio.to_thread(getattr(peer, how))
+        async with self._switching:
+            for peer in (self.primary, self.looker):
+                await asyncio.to_thread(getattr(peer, how))
 
     async def primary_up(self) -> None:
         """However it went down."""
-        for peer in (self.primary, self.looker):
-            if peer.running:
-                peer.cont()
-            else:
-                await asyncio.to_thread(peer.start)
+        async with self._switching:
+            for peer in (self.primary, self.looker):
+                if peer.running:
+                    peer.cont()
+                else:
+                    await asyncio.to_thread(peer.start)
 
     async def pause(self, seconds: float, until: asyncio.Event | None = None) -> bool:
         """Let the mail flow; whether `until` came."""
@@ -238,7 +244,7 @@ class Site:
         account = await asyncio.to_thread(
             audit, self.plan.seed, self.promised, self.primary.maildirs, started=self.started
         )
-        return Result(
+        result = Result(
             name=name,
             account=account,
             problems=tuple(self._problems),
@@ -246,3 +252,8 @@ class Site:
             seconds=time.monotonic() - self._started_at,
             rate=len(self.promised) / max(self._sending_seconds, 0.001),
         )
+        return result if result.clean else dataclasses.replace(result, log=self._complaints())
+
+    def _complaints(self) -> str:
+        lines = self.relay.log.read_text(errors="replace").splitlines()
+        return "\n".join([line for line in lines if '"level":"info"' not in line][-30:])
