@@ -95,7 +95,8 @@ class Directory:
         self._listed: frozenset[str] = frozenset()
         self._listed_domains: frozenset[str] = frozenset()
         self._memory: OrderedDict[Mac, _Seen] = OrderedDict()
-        self._first_seen: dict[str, float] = {}
+        self._first_seen: dict[str, tuple[float | None, float]] = {}
+        """When a domain was first learned of (None = never), and until when that is believed."""
         self._pending: OrderedDict[Mac, tuple[str, KnownRecipient]] = OrderedDict()
         self.replace_list(settings.recipients)
 
@@ -204,13 +205,12 @@ class Directory:
         """Whether an unknown recipient of the domain is probably a wrong one."""
         if domain in self._listed_domains:
             return True
-        first = self._first_seen.get(domain)
-        if first is None:
+        now = self._clock.now()
+        first, until = self._first_seen.get(domain, (None, 0.0))
+        if first is None and now >= until:
             first = await self._store.domain_first_seen(self._vault.mac("domain", domain))
-            if first is None:
-                return False
-            self._first_seen[domain] = first
-        return self._clock.now() - first >= self._settings.mature_after
+            self._first_seen[domain] = (first, now + self._settings.cache_seconds)
+        return first is not None and now - first >= self._settings.mature_after
 
     def _keep(self, mac: Mac, valid: bool | None, seen_at: float) -> None:
         self._memory[mac] = _Seen(valid, seen_at, self._clock.now() + self._settings.cache_seconds)
