@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import pytest
 
+from relay.cli.app import cli
 from tests.house.sources import ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -40,13 +42,44 @@ def test_links_lead_somewhere(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=ids)
 def test_named_files_exist(document: Path) -> None:
     for place in PLACE.findall(document.read_text()):
-        assert (ROOT / place).exists() or (ROOT / "relay" / place).exists(), place
+        names = (ROOT / place, ROOT / "relay" / place, ROOT / "relay" / f"{place}.py")
+        assert any(name.exists() for name in names), place
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=ids)
 def test_make_has_what_the_documents_tell_to_make(document: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z]+)", document.read_text())) <= targets
+
+
+def commands(text: str) -> set[tuple[str, ...]]:
+    """Words after `relay` where a document shows a command: at the start of a code span or of a line of a block."""
+    spans = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)
+    blocks = "\n".join(re.findall(r"^```[a-z]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)).splitlines()
+    words = [line.split("#")[0].split() for line in [*spans, *blocks]]
+    return {tuple(line[1:]) for line in words if line[:1] == ["relay"] and len(line) > 1 and line[1].isalpha()}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=ids)
+def test_commands_in_the_documents_exist(document: Path) -> None:
+    for words in commands(document.read_text()):
+        found: click.Command = cli
+        used: list[str] = []
+        for word in words:
+            if not isinstance(found, click.Group):
+                break
+            context = click.Context(found)
+            below = found.get_command(context, word)
+            assert below is not None, " ".join(words)
+            found = below
+            used.append(word)
+        options = {option for parameter in found.params for option in parameter.opts} | {"--help", "-h"}
+        assert {word for word in words if word.startswith("-")} <= options, " ".join(words)
+
+
+def test_the_documents_show_commands() -> None:
+    shown = commands((ROOT / "docs" / "operations.md").read_text())
+    assert {words[0] for words in shown} >= {"status", "queue", "mode", "audit", "check", "keys", "replay"}
 
 
 def test_every_decision_has_its_date() -> None:

@@ -35,7 +35,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     """How long things take that only wait for the audience, and how long anything may take. Seconds."""
 
     watch: float = 4.0
-    deadline: float = 30.0
+    deadline: float = 60.0
 
 
 class DemoTrouble(Exception):

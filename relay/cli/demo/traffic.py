@@ -11,6 +11,7 @@ from __future__ import annotations
 import smtplib
 import threading
 import time
+from email.header import Header
 from email.utils import formatdate
 
 RECIPIENT = "anna@demo.example"
@@ -33,7 +34,7 @@ def compose(number: int, run: str) -> tuple[str, str, bytes]:
     lines = [
         f"From: {sender}",
         f"To: {RECIPIENT}",
-        f"Subject: {subject} ({number})",
+        f"Subject: {Header(f'{subject} ({number})', None if subject.isascii() else 'utf-8').encode()}",
         f"Date: {formatdate()}",
         f"Message-ID: {name}",
         "MIME-Version: 1.0",
