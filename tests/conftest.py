@@ -20,6 +20,7 @@ from typing import Final
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 pytest_plugins = ["tests.peers.plugin"]
 
@@ -29,8 +30,10 @@ _GRACE: Final = 5.0
 
 
 def pytest_configure() -> None:
-    """Adopt orphans (prctl(2)), so that none is lost to init."""
+    """Adopt orphans (prctl(2)), so that none is lost to init. No example has a deadline: machines differ."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    settings.register_profile("suite", deadline=None)
+    settings.load_profile("suite")
 
 
 @pytest_asyncio.fixture
