@@ -61,11 +61,11 @@ class Data(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def open_data(config: Config) -> AsyncIterator[Data]:
+async def open_data(config: Config, counted: Metrics | None = None) -> AsyncIterator[Data]:
     """Open key, store and vault; close the store at the end. ConfigFault, StoreUnavailable."""
     clock = SystemClock()
     ring = KeyRing.load(config.vault.key_file)
-    store = await open_store(config.database, SqliteSettings())
+    store = await open_store(config.database, SqliteSettings(), metrics=counted.spool if counted else None)
 
     async def put_if_absent(name: str, value: bytes) -> bytes:
         return await store.put_setting_if_absent(name, value, now=clock.now())
@@ -142,11 +142,11 @@ async def _work(config: Config, slot: int) -> int:
 
 
 async def _build(config: Config, slot: int, stack: AsyncExitStack) -> None:
-    data = await stack.enter_async_context(open_data(config))
     shared = _shared_numbers(config)
     if shared is not None:
         metrics.share(shared, slot)
     counted = Metrics(shared=shared)
+    data = await stack.enter_async_context(open_data(config, counted))
     logs.configure(wiring.log(config, slot), sys.stderr, count=lambda level: counted.log_lines[level].inc())
     owner = await _take_over(config, data, slot, counted)
 

@@ -90,9 +90,16 @@ class Parts:
         naming = self._naming = Naming(wiring.naming(config))
         self._directory = Directory(store, vault, naming, clock, wiring.directory(config))
         self.logins = LoginService(
-            Credentials(store, vault), naming, clock, wiring.logins(config), seen=self._directory.saw
+            Credentials(store, vault),
+            naming,
+            clock,
+            wiring.logins(config),
+            seen=self._directory.saw,
+            metrics=metrics.login,
         )
-        self._pressure = Pressure(config.node.data_dir, wiring.pressure(config))
+        self._pressure = Pressure(
+            config.node.data_dir, wiring.pressure(config), refused=lambda lack: metrics.spool.refusals[lack].inc()
+        )
         self.intake = Intake(
             store=store,
             vault=vault,
@@ -246,7 +253,7 @@ class Parts:
             clock=self._clock,
             metrics=self._metrics.inbound,
             gate=InboundGate(settings.limits),
-            budget=ByteBudget(settings.limits.in_flight),
+            budget=ByteBudget(settings.limits.in_flight, self._metrics.inbound.in_flight_bytes),
         )
 
     def _serve(self) -> ServeServices:

@@ -19,9 +19,10 @@ import asyncio
 import hmac
 import os
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TypeVar
 
 import msgspec
@@ -31,6 +32,8 @@ from relay.accounts.names import Naming
 from relay.accounts.throttle import Throttle, ThrottleSettings
 from relay.core.clock import Clock
 from relay.core.errors import NotNow
+from relay.obs.metrics import LoginMetrics, LoginSource
+from relay.obs.metrics import LoginResult as Counted
 from relay.vault.passwords import DUMMY, hash_password, needs_rehash, verify_password
 
 _T = TypeVar("_T")
@@ -55,6 +58,12 @@ class Reason(StrEnum):
     NOTHING_KNOWN = "nothing_known"
     EXPIRED = "expired"
     THROTTLED = "throttled"
+
+
+_SOURCES: Mapping[Reason, LoginSource] = MappingProxyType(
+    {Reason.CONFIGURED: "configured", Reason.REMEMBERED: "remembered"}
+)
+"""What decided, for the metric; `none` where nothing did."""
 
 
 class LoginResult(msgspec.Struct, frozen=True):
@@ -99,8 +108,10 @@ class LoginService:
         *,
         sleep: Sleep = asyncio.sleep,
         seen: Callable[[str], Awaitable[None]] | None = None,
+        metrics: LoginMetrics | None = None,
     ) -> None:
         """`seen` is told of every account that logged in (`Directory.saw`)."""
+        self._metrics = metrics
         self._credentials = credentials
         self._naming = naming
         self._clock = clock
@@ -119,6 +130,12 @@ class LoginService:
 
     async def check(self, login: str, password: bytes, *, client: str) -> LoginResult:
         """Judge a login. NotNow: the store or the pool cannot at the moment."""
+        result = await self._check(login, password, client=client)
+        throttled = result.reason is Reason.THROTTLED
+        self._count(_SOURCES.get(result.reason, "none"), "throttled" if throttled else result.verdict.value)
+        return result
+
+    async def _check(self, login: str, password: bytes, *, client: str) -> LoginResult:
         address = self._naming.account_of_login(login)
         mac = self._credentials.mac(address)
         if not self._throttle.admits(mac, client, self._clock.monotonic()):
@@ -143,11 +160,13 @@ class LoginService:
 
     async def refused(self, login: str, *, client: str) -> None:
         """The primary has just refused it: it counts, and the answer is late."""
+        self._count("primary", "refused")
         mac = self._credentials.mac(self._naming.account_of_login(login))
         await self._sleep(self._throttle.failed(mac, client, self._clock.monotonic()))
 
     async def remember(self, login: str, password: bytes, *, client: str | None = None) -> None:
         """It has just worked on the primary: keep a verifier for the outage. NotNow."""
+        self._count("primary", "ok")
         address = self._naming.account_of_login(login)
         mac = self._credentials.mac(address)
         if client is not None:
@@ -198,10 +217,17 @@ class LoginService:
         if self._waiting >= self._settings.waiting + self._settings.concurrency:
             raise NotNow("too many password checks at once")
         self._waiting += 1
+        began = self._clock.monotonic()
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
         finally:
             self._waiting -= 1
+            if self._metrics is not None:
+                self._metrics.verify_seconds.observe(self._clock.monotonic() - began)
+
+    def _count(self, source: LoginSource, result: Counted) -> None:
+        if self._metrics is not None:
+            self._metrics.attempts[(source, result)].inc()
 
     def _digest(self, mac: bytes, stored: StoredLogin, password: bytes) -> bytes:
         parts = (mac, stored.stamp, password)

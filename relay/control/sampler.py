@@ -22,7 +22,8 @@ from relay.core.clock import Clock
 from relay.core.item import OWED, ItemState
 from relay.core.mode import Mode, Override, Service
 from relay.obs import states
-from relay.obs.metrics import AGES, SIZES, Metrics
+from relay.obs.bounds import AGES, SIZES
+from relay.obs.metrics import Metrics
 from relay.obs.states import Metric
 from relay.store.api import Store, StoreUnavailable
 from relay.store.records import Histogram
@@ -99,8 +100,8 @@ class Status(msgspec.Struct, frozen=True):
 class Gate(Protocol):
     """`spool.pressure.Pressure`, as far as it is needed here."""
 
-    def admits(self, size: int | None) -> bool:
-        """Whether a message may begin."""
+    def lacks(self, size: int | None) -> str | None:
+        """What a message would be short of."""
         ...
 
 
@@ -171,7 +172,7 @@ class Sampler:
             store = True
         except (StoreUnavailable, TimeoutError):
             store = False
-        return Readiness(store, self._pressure.admits(None), self._listening())
+        return Readiness(store, self._pressure.lacks(None) is None, self._listening())
 
     async def _ask_status(self, readiness: Readiness) -> Status:
         queue: dict[ItemState, StateStatus] | None = None

@@ -22,6 +22,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.process_collector import ProcessCollector
 
 from relay.core.mode import Mode, Service, Signal
+from relay.obs.bounds import FAST, SIZES, SLOW
 from relay.obs.instruments import Family, Maker
 
 Listener = Literal["mx", "submission", "submissions", "imap", "imaps"]
@@ -35,6 +36,7 @@ SmtpFault = Literal[
     "bare_newline", "long_line", "syntax", "sequence", "errors", "pipelined_tls", "tls", "timeout", "too_slow", "size"
 ]
 CutThrough = Literal["delivered", "refused", "deferred", "unknown", "no_contact"]
+Lack = Literal["disk", "inodes"]
 StoreError = Literal["io", "full", "busy", "damaged", "other"]
 Attempt = Literal["delivered", "deferred", "refused", "unknown", "no_contact"]
 Verification = Literal["found", "absent", "unsure"]
@@ -47,15 +49,6 @@ ImapFault = Literal["syntax", "literal", "line", "nesting", "errors", "pipelined
 EvidenceSource = Literal["probe", "traffic"]
 Sweep = Literal["purged", "staged", "changes", "returned", "overdue"]
 Direction = Literal["to_primary", "to_client"]
-
-FAST = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-"""Bounds in seconds of what should take milliseconds."""
-SLOW = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
-"""Bounds in seconds of what waits for another host."""
-SIZES = (1024, 4096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216, 67_108_864)
-"""Bounds in bytes of messages."""
-AGES = (10, 60, 300, 1800, 3600, 21_600, 86_400, 259_200, 604_800, 2_592_000)
-"""Bounds in seconds of how long messages wait."""
 
 IMAP_COMMANDS = (
     "APPEND",
@@ -167,14 +160,9 @@ class SpoolMetrics:
     """The write path and the store below it."""
 
     def __init__(self, make: Maker) -> None:
-        self.accepts: Family[Literal["new", "duplicate"], Counter] = make.counters(
-            "relay_spool_accepts_total",
-            "Messages committed. 'duplicate' = sent again because our reply was lost; many: senders time out on us.",
-            result=("new", "duplicate"),
-        )
         self.commit_seconds: Histogram = make.histogram(
             "relay_store_commit_seconds",
-            "Time of one durable commit, waiting included. Above 0.1 the disk is the bottleneck.",
+            "Time of one durable commit, the wait for other workers included. Above 0.1 the disk is the bottleneck.",
             FAST,
         )
         self.commit_operations: Histogram = make.histogram(
@@ -192,10 +180,10 @@ class SpoolMetrics:
             "Messages whose stored bytes did not verify. Any value above 0: check disk and memory, then "
             "`relay queue list --state quarantined`.",
         )
-        self.refusals: Family[Literal["disk", "inodes", "memory", "store"], Counter] = make.counters(
+        self.refusals: Family[Lack, Counter] = make.counters(
             "relay_spool_refusals_total",
-            "Messages turned away with 452 or 451 because of pressure. Above 0: free or add what the label names.",
-            reason=("disk", "inodes", "memory", "store"),
+            "Messages turned away with 452 because there is no room. Above 0: free or add what the label names.",
+            reason=get_args(Lack),
         )
         self.swept: Family[Sweep, Counter] = make.counters(
             "relay_spool_swept_total",

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from relay.obs.metrics import Lack
+
 
 class DiskRoom(msgspec.Struct, frozen=True):
     """Free space as an unprivileged process sees it."""
@@ -41,8 +43,15 @@ class Pressure:
     """The gate. Synchronous and cheap (one statvfs)."""
 
     def __init__(
-        self, data_dir: Path, settings: PressureSettings, *, room: Callable[[Path], DiskRoom] = disk_room
+        self,
+        data_dir: Path,
+        settings: PressureSettings,
+        *,
+        room: Callable[[Path], DiskRoom] = disk_room,
+        refused: Callable[[Lack], None] | None = None,
     ) -> None:
+        """`refused` is told of every message that may not begin."""
+        self._refused = refused
         self._dir = data_dir
         self._settings = settings
         self._room = room
@@ -50,14 +59,21 @@ class Pressure:
 
     def admits(self, size: int | None) -> bool:
         """Whether a message of `size` bytes (None = not declared) may begin."""
+        lack = self.lacks(size)
+        if lack is not None and self._refused is not None:
+            self._refused(lack)
+        return lack is None
+
+    def lacks(self, size: int | None) -> Lack | None:
+        """What a message of `size` bytes would be short of; nobody is refused by asking."""
         try:
             room = self._room(self._dir)
         except OSError:
-            return False  # a data directory that cannot be asked cannot be promised
+            return "disk"  # a data directory that cannot be asked cannot be promised
         if 0 <= room.free_inodes < self._settings.reserve_inodes:
-            return False
+            return "inodes"
         wanted = int(((size or 0) + self._admitted) * self._settings.overhead)
-        return room.free_bytes - wanted >= self._settings.reserve_bytes
+        return None if room.free_bytes - wanted >= self._settings.reserve_bytes else "disk"
 
     def take(self, size: int) -> None:
         """Count bytes received but not committed."""

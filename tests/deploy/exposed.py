@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from relay.core.item import ItemState
 from relay.core.mode import Mode, Override, Service
 from relay.obs import states
-from relay.obs.metrics import AGES, SIZES, Metrics
+from relay.obs.bounds import AGES, SIZES
+from relay.obs.metrics import Metrics
 
 
 def _sampled() -> Iterable[Metric]:

@@ -76,7 +76,7 @@ from relay.obs.metrics import Metrics, share
 directory, slot = Path(sys.argv[1]), int(sys.argv[2])
 share(directory, slot)
 made = Metrics(shared=directory)
-made.spool.accepts["new"].inc(int(sys.argv[3]))
+made.spool.quarantined.inc(int(sys.argv[3]))
 made.inbound.open["mx"].inc(5)
 made.spool.commit_seconds.observe(0.003)
 print(made.exposition().decode())
@@ -103,7 +103,7 @@ def test_workers_are_counted_together_and_a_dead_one_holds_no_connections(tmp_pa
     metrics.wipe(directory)
     worker(directory, 0, 3)
     text = worker(directory, 1, 4)
-    assert value(text, 'relay_spool_accepts_total{result="new"}') == 7
+    assert value(text, "relay_spool_quarantined_total") == 7
     assert value(text, 'relay_inbound_open_connections{listener="mx"}') == 10
     assert value(text, "relay_store_commit_seconds_count") == 2
 
@@ -111,7 +111,7 @@ def test_workers_are_counted_together_and_a_dead_one_holds_no_connections(tmp_pa
     metrics.forget_worker(directory, 0)
     text = worker(directory, 1, 1)
     assert value(text, 'relay_inbound_open_connections{listener="mx"}') == 10  # slot 1 twice, slot 0 forgotten
-    assert value(text, 'relay_spool_accepts_total{result="new"}') == 8
+    assert value(text, "relay_spool_quarantined_total") == 8
     assert len(list(directory.iterdir())) < len(files)
 
     metrics.wipe(directory)

@@ -17,6 +17,7 @@ import apsw
 
 from relay.core.errors import ConfigFault
 from relay.core.item import BIRTH, LEGAL
+from relay.obs.metrics import StoreError
 from relay.store.api import StoreUnavailable
 from relay.store.sqlite.settings import SqliteSettings
 
@@ -51,6 +52,21 @@ def unavailable(error: apsw.Error) -> StoreUnavailable:
     if isinstance(error, apsw.BusyError):
         return StoreUnavailable("another process has held the store's write lock for too long")
     return StoreUnavailable(f"SQLite: {type(error).__name__} {error}")
+
+
+def kind_of(error: apsw.Error) -> StoreError:
+    """The error's name in the metrics."""
+    match error:
+        case apsw.FullError():
+            return "full"
+        case apsw.BusyError() | apsw.LockedError():
+            return "busy"
+        case apsw.IOError() | apsw.CantOpenError() | apsw.ReadOnlyError():
+            return "io"
+        case apsw.CorruptError() | apsw.NotADBError():
+            return "damaged"
+        case _:
+            return "other"
 
 
 def create_private(path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import apsw
 
 from relay.core.errors import ConfigFault
+from relay.obs.metrics import SpoolMetrics
 from relay.store.sqlite.bodies import Bodies
 from relay.store.sqlite.checkpoint import Checkpointer
 from relay.store.sqlite.database import check_library, create_private, unavailable
@@ -45,7 +46,9 @@ class SqliteStore(Bodies, Queue, Figures, Mailboxes, Feed, Directory):
         self._writer.close()
 
 
-async def open_store(path: Path, settings: SqliteSettings, *, vfs: str | None = None) -> SqliteStore:
+async def open_store(
+    path: Path, settings: SqliteSettings, *, metrics: SpoolMetrics | None = None, vfs: str | None = None
+) -> SqliteStore:
     """Open or create the database. ConfigFault when it cannot be ours, StoreUnavailable when the disk fails."""
     check_library(apsw.sqlite_lib_version())
     loop = asyncio.get_running_loop()
@@ -65,7 +68,7 @@ async def open_store(path: Path, settings: SqliteSettings, *, vfs: str | None = 
                 one.log_grew(frames)
 
         try:
-            writer = Writer(path, settings, loop, committed=news.heard, log_grew=log_grew, vfs=vfs)
+            writer = Writer(path, settings, loop, committed=news.heard, log_grew=log_grew, metrics=metrics, vfs=vfs)
             checkpointer.append(Checkpointer(path, settings, vfs))
             return SqliteStore(writer, Readers(path, settings, vfs), checkpointer[0], settings, news)
         except apsw.NotADBError:

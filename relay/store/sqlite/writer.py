@@ -25,8 +25,9 @@ from typing import Any, TypeAlias
 
 import apsw
 
+from relay.obs.metrics import SpoolMetrics, StoreError
 from relay.store.api import StoreUnavailable
-from relay.store.sqlite.database import connect, prepare, unavailable
+from relay.store.sqlite.database import connect, kind_of, prepare, unavailable
 from relay.store.sqlite.jobs import Job, Jobs, Tx
 from relay.store.sqlite.lockfile import LockFile
 from relay.store.sqlite.moments import after_commit, before_commit
@@ -50,12 +51,14 @@ class Writer:
         *,
         committed: Callable[[int], None],
         log_grew: Callable[[int], None],
+        metrics: SpoolMetrics | None = None,
         vfs: str | None = None,
     ) -> None:
         self._settings = settings
         self._loop = loop
         self._committed = committed
         self._log_grew = log_grew
+        self._metrics = metrics
         self._jobs = Jobs(settings)
         self._closed = False
         self._poisoned: str | None = None
@@ -123,13 +126,17 @@ class Writer:
 
     def _do(self, group: list[Job[Any]]) -> None:
         last = 0
+        started = time.monotonic()
         try:
             self._recover()
             outcomes, last = self._commit(group)
+            self._count(group, time.monotonic() - started)
         except apsw.Error as error:
             outcomes = [(None, unavailable(error)) for _ in group]
+            self._count_fault(kind_of(error))
         except StoreUnavailable as error:
             outcomes = [(None, StoreUnavailable(str(error))) for _ in group]
+            self._count_fault("io" if self._poisoned is not None else "busy")
         answers = [
             (job.future, value, error)
             for job, (value, error) in zip(group, outcomes, strict=True)
@@ -141,6 +148,15 @@ class Writer:
         except RuntimeError:  # the loop is closed: nobody waits any more
             return
         self._house_keeping()
+
+    def _count(self, group: list[Job[Any]], seconds: float) -> None:
+        if self._metrics is not None and any(job.durable for job in group):
+            self._metrics.commit_seconds.observe(seconds)
+            self._metrics.commit_operations.observe(len(group))
+
+    def _count_fault(self, kind: StoreError) -> None:
+        if self._metrics is not None:
+            self._metrics.errors[kind].inc()
 
     def _commit(self, group: list[Job[Any]]) -> tuple[list[Outcome], int]:
         self._lock.acquire()
