@@ -76,6 +76,7 @@ class _Owed(msgspec.Struct, frozen=True, eq=False):
     base: ModeState
     signal: Signal
     reason: str
+    live: bool
 
 
 def state_setting(service: Service) -> str:
@@ -226,14 +227,15 @@ class Coordinator:
             self._reached_owed.add(service)
             self._wake.set()
         old = self._states[service]
-        new = self._step(service, old, signal, reason)
+        live = source == "traffic"
+        new = self._step(service, old, signal, reason, live=live)
         self._states[service] = new
         if new.mode is not old.mode:
-            self._owed[service] = _Owed(self._shared[service], signal, reason)
+            self._owed[service] = _Owed(self._shared[service], signal, reason, live)
             self._wake.set()
             self._tell()
 
-    def _step(self, service: Service, state: ModeState, signal: Signal, reason: str) -> ModeState:
+    def _step(self, service: Service, state: ModeState, signal: Signal, reason: str, *, live: bool) -> ModeState:
         return step(
             state,
             signal,
@@ -241,6 +243,7 @@ class Coordinator:
             drains=service is Service.SMTP,
             now=self._clock.now(),
             reason=reason[:_REASON_LENGTH],
+            live=live,
         )
 
     def _tell(self) -> None:
@@ -288,7 +291,7 @@ class Coordinator:
         owed = self._owed[service]
         stored = decode_state(await self._store.setting(state_setting(service)))
         alone = stored == owed.base
-        mine = self._states[service] if alone else self._step(service, stored, owed.signal, owed.reason)
+        mine = self._states[service] if alone else self._step(service, stored, owed.signal, owed.reason, live=owed.live)
         if mine.mode is not stored.mode:
             await self._store.put_setting(state_setting(service), msgspec.json.encode(mine), now=self._clock.now())
             await self._record(Transition(mine.since, service, stored.mode, mine.mode, mine.reason))
@@ -330,6 +333,8 @@ class Coordinator:
             mine = self._states[service]
             self._shared[service] = stored
             self._states[service] = (
-                msgspec.structs.replace(stored, streak=mine.streak) if stored.mode is mine.mode else stored
+                msgspec.structs.replace(stored, streak=mine.streak, doubts=mine.doubts)
+                if stored.mode is mine.mode
+                else stored
             )
         self._tell()

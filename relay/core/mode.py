@@ -62,7 +62,10 @@ class ModeState(msgspec.Struct, frozen=True):
 
     mode: Mode = Mode.NORMAL
     streak: int = 0
-    """Successive FAILs (NORMAL, SUSPECT) or OK probes (STANDBY)."""
+    """Successive FAILs (SUSPECT) or OK probes (STANDBY)."""
+    doubts: int = 0
+    """Failures of live traffic since it last went well. A probe does not take them back: a primary that greets and then
+    hangs at the final dot answers every probe."""
     since: float = 0.0
     """Unix seconds of the last change of mode."""
     reason: str = ""
@@ -88,17 +91,30 @@ REPLAYS: MappingProxyType[Mode, bool] = MappingProxyType(
 
 
 def step(
-    state: ModeState, signal: Signal, *, rules: Hysteresis, drains: bool, now: float, reason: str = ""
+    state: ModeState,
+    signal: Signal,
+    *,
+    rules: Hysteresis,
+    drains: bool,
+    now: float,
+    reason: str = "",
+    live: bool = False,
 ) -> ModeState:
-    """The mode after one piece of evidence. `drains` says whether the service has a queue to empty (SMTP)."""
-    mode, streak = state.mode, state.streak
+    """The mode after one piece of evidence.
+
+    `drains`: the service has a queue to empty (SMTP). `live`: the evidence is of real traffic, not a probe's.
+    """
+    mode, streak, doubts = state.mode, state.streak, state.doubts
+    if live and signal is not Signal.DRAINED:
+        doubts = doubts + 1 if signal is Signal.FAIL else 0
     if signal is Signal.FAIL:
         if mode in (Mode.NORMAL, Mode.SUSPECT):
             streak += 1
-            mode = Mode.STANDBY if streak >= rules.failures else Mode.SUSPECT
+            mode = Mode.STANDBY if max(streak, doubts) >= rules.failures else Mode.SUSPECT
         else:
             mode = Mode.STANDBY
-        streak = 0 if mode is Mode.STANDBY else streak
+        if mode is Mode.STANDBY:
+            streak = doubts = 0
     elif signal is Signal.OK:
         if mode is Mode.STANDBY:
             streak += 1
@@ -108,9 +124,11 @@ def step(
             mode, streak = Mode.NORMAL, 0
     elif mode is Mode.RECOVERY:
         mode, streak = Mode.NORMAL, 0
-    if mode is state.mode:
-        return state if streak == state.streak else ModeState(mode, streak, state.since, state.reason)
-    return ModeState(mode, streak, now, reason)
+    if mode is not state.mode:
+        return ModeState(mode, streak, doubts, now, reason)
+    if (streak, doubts) == (state.streak, state.doubts):
+        return state
+    return ModeState(mode, streak, doubts, state.since, state.reason)
 
 
 class ModeBoard(Protocol):

@@ -72,6 +72,19 @@ def test_a_service_without_a_queue_goes_straight_back_to_normal() -> None:
     assert run(F, F, K, K, drains=False) is Mode.NORMAL
 
 
+def test_good_probes_do_not_take_back_what_live_traffic_found() -> None:
+    # A primary that greets and then hangs at the final dot: every probe is good, every message fails.
+    state = ModeState()
+    for i, (signal, live) in enumerate([(F, True), (K, False), (K, False), (F, True)]):
+        state = step(state, signal, rules=RULES, drains=True, now=float(i), live=live)
+    assert state.mode is Mode.STANDBY
+    # A message that went well takes it back.
+    state = ModeState()
+    for i, (signal, live) in enumerate([(F, True), (K, False), (K, True), (F, True)]):
+        state = step(state, signal, rules=RULES, drains=True, now=float(i), live=live)
+    assert state.mode is Mode.SUSPECT
+
+
 @given(st.lists(st.sampled_from(Signal)), st.integers(1, 5), st.integers(1, 5))
 def test_a_mode_never_changes_without_enough_evidence(signals: list[Signal], failures: int, successes: int) -> None:
     rules = Hysteresis(failures, successes)
