@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import imaplib
 import json
 import smtplib
 from collections.abc import Iterator
@@ -65,3 +66,16 @@ def test_keys_are_not_rotated_under_a_running_node(node: Relay) -> None:
     done = node.command("keys", "rotate", check=False)
     assert done.returncode == 1
     assert "the node is running" in done.stderr
+
+
+def test_the_numbers_of_a_running_node_move(node: Relay) -> None:
+    assert node.metric("relay_store_commit_seconds_count") > 0
+    assert node.metric("relay_store_commit_operations_sum") > 0
+    assert node.metric("relay_inbound_transactions_total", listener="mx", result="spooled") == 1
+    assert node.metric("relay_mode_evidence_total", service="smtp", source="probe", signal="fail") > 0
+    client = imaplib.IMAP4("127.0.0.1", node.imap_port, timeout=30)
+    with pytest.raises(imaplib.IMAP4.error):
+        client.login("bob@example.org", "wrong")
+    client.shutdown()
+    assert node.metric("relay_login_attempts_total", source="none") == 1
+    assert node.metric("relay_login_verify_seconds_count") == 1
