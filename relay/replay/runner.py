@@ -176,6 +176,7 @@ class Runner:
 
     async def _claim(self, limit: int) -> None:
         since = self._clock.monotonic()
+        self._empty_since = since  # unless rows come, or news that came while we asked takes it back
         try:
             rows = await self._queue.claim(
                 limit=limit,
@@ -184,14 +185,11 @@ class Runner:
                 route=self._destination.route,
             )
         except StoreUnavailable:
-            self._empty_since = since
             return
         self._holding.add([row.lease for row in rows if row.lease is not None], since)
         self._ready.extend(rows)
         if rows:
             self._empty_since = None
-        elif self._empty_since is None:
-            self._empty_since = since
 
     def _claimed(self, task: asyncio.Task[None]) -> None:
         self._claiming = None

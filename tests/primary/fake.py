@@ -94,7 +94,7 @@ class FakeSmtp:
     async def start(self) -> None:
         """Listen, on the same port as before if there was one."""
         self._server = await asyncio.start_server(
-            self._begin, "127.0.0.1", self.port, limit=1 << 26, ssl=self._context if self._implicit else None
+            self._begin, "127.0.0.1", self.port, limit=1 << 20, ssl=self._context if self._implicit else None
         )
         self.port = self._server.sockets[0].getsockname()[1]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -43,10 +43,14 @@ class Looking:
     def __init__(self, **sights: Sight) -> None:
         self.sights = sights
         self.marks: list[Mark] = []
+        self.seen: Container[str] = ()
+        """Ids that are in somebody's mailbox."""
 
     async def look(self, address: str, mark: Mark) -> Sight:
         """See Eyes."""
         self.marks.append(mark)
+        if mark.item in self.seen:
+            return Sight.FOUND
         return self.sights.get(address.partition("@")[0], Sight.ABSENT)
 
 
