@@ -133,7 +133,7 @@ class Parts:
         if self._config.primary is not None:
             yield "probe", self._alone("probe", self._probing().run)
         if self._replay is not None:
-            yield "replay", self._runner(self._replay).run
+            yield "replay", self._alone("replay", self._runner(self._replay).run)
             yield "verify", self._alone("verify", self._verifier().run)
 
     def doors(self) -> Iterator[tuple[str, Door]]:
