@@ -14,8 +14,8 @@ import click
 import msgspec
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
-from rich.panel import Panel
+from rich.rule import Rule
+from rich.text import Text
 
 from relay.cli.common import OK, PROBLEM, Problem
 from relay.cli.demo.board import Board
@@ -64,7 +64,7 @@ def demo(*, keep: bool, rate: float, pause: float, plain: bool, as_json: bool, s
             raise Problem(f"the demo could not be played to its end: {trouble}") from None
         _report(console, tally, as_json=as_json)
         if keep:
-            console.print(_to_try(site))
+            _print_to_try(console, site)
             with contextlib.suppress(KeyboardInterrupt):
                 threading.Event().wait()
     return OK if tally.good else PROBLEM
@@ -98,28 +98,23 @@ def _stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _to_try(site: Site) -> Panel:
-    """Commands for another terminal."""
+def _print_to_try(console: Console, site: Site) -> None:
+    """Commands for another terminal; without a frame, so that they can be copied whole."""
     relay, primary = site.relay, site.primary
-    python = shutil.which("relay") or f"{sys.executable} -m relay"
-    lines = [
-        "[bold]In another terminal[/]",
-        "",
-        "send      " + escape(f"swaks --server {HOST}:{relay.smtp_port} --from you@example.org --to {USER}"),
-        "look      "
-        + escape(f"curl -s 'imap://{HOST}:{relay.imap_port}/INBOX;MAILINDEX=1' -u '{USER}:{site.password}'"),
-        "by hand   " + escape(f"openssl s_client -quiet -crlf -connect {HOST}:{relay.imap_port} -starttls imap"),
-        "          " + escape(f"a LOGIN {USER} {site.password}"),
-        "status    " + escape(f"{python} status -c {relay.config_file}"),
-        "queue     " + escape(f"{python} queue list -c {relay.config_file}"),
-        "kill      " + escape(f"kill -9 -- -{primary.pid}"),
-        "revive    " + escape(f"{python} run -c {primary.config_file}"),
-        "",
-        "[bold]In a mail client[/]",
-        "",
-        f"IMAP      {HOST}, port {relay.imap_port}, STARTTLS (accept the certificate) or none",
-        f"login     {USER}, password {escape(site.password)}",
-        "",
-        "Ctrl-C ends both servers and removes everything.",
+    program = shutil.which("relay") or f"{sys.executable} -m relay"
+    rows = [
+        ("send", f"swaks --server {HOST}:{relay.smtp_port} --from you@example.org --to {USER}"),
+        ("look", f"curl -s 'imap://{HOST}:{relay.imap_port}/INBOX;MAILINDEX=1' -u '{USER}:{site.password}'"),
+        ("by hand", f"openssl s_client -quiet -crlf -connect {HOST}:{relay.imap_port} -starttls imap"),
+        ("", f"a LOGIN {USER} {site.password}"),
+        ("status", f"{program} status -c {relay.config_file}"),
+        ("queue", f"{program} queue list -c {relay.config_file}"),
+        ("kill", f"kill -9 -- -{primary.pid}"),
+        ("revive", f"{program} run -c {primary.config_file}"),
+        ("client", f"IMAP server {HOST}, port {relay.imap_port}, STARTTLS (accept the certificate) or none"),
+        ("", f"user {USER}, password {site.password}"),
     ]
-    return Panel("\n".join(lines), title="left running", title_align="left", padding=(1, 2), expand=False)
+    console.print(Rule("left running: try, in another terminal", style="grey42", align="left"))
+    for name, command in rows:
+        console.print(Text.assemble((f"  {name:<9}", "bright_black"), command), soft_wrap=True)
+    console.print("  Ctrl-C ends both servers and removes everything.", style="bold")

@@ -105,10 +105,10 @@ class Story:
         self._site.primary.start()
         board.say(f"the primary is back; {waiting:,} messages wait for it", Kind.STEP)
         self._until(lambda: board.now.mode in ("recovery", "normal"), "the relay to believe in the primary")
-        self._until(lambda: board.now.mode == "normal", "the queue to drain")
+        self._pause(self._pace.watch)
         if not self._traffic.stop():
             raise DemoTrouble("a sender did not get its answer")
-        self._until(lambda: board.now.waiting == 0, "the last messages to be delivered")
+        self._until(lambda: board.now.mode == "normal" and board.now.waiting == 0, "the queue to drain")
         board.say("the queue is empty", Kind.GOOD)
 
     def _counts(self) -> Tally:
