@@ -11,7 +11,6 @@ slow, or it sends far more than it may.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from relay.core.errors import NotNow
@@ -140,8 +139,7 @@ class Body:
             ours = inlet.stopped
             start = self._monotonic()
             try:
-                async with asyncio.timeout(None if inlet.pending else patience):
-                    block = await inlet.block(most)
+                block = await inlet.block(most, within=patience)
             except TimeoutError:
                 stopped += self._monotonic() - start if ours else 0.0
                 if (ours or inlet.stopped) and stopped < _PATIENCE:

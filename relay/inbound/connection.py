@@ -82,7 +82,7 @@ class Connection(SMTP):
         self._open_now = open_now
         self._entered = False
         self._stopping = False
-        self._idle: asyncio.Timeout | None = None
+        self._idle = False
         self._out = bytearray()
         self._handler: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
@@ -147,8 +147,8 @@ class Connection(SMTP):
     def stop(self) -> None:
         """The node stops: 421 at the next command, at once where nothing is under way."""
         self._stopping = True
-        if self._idle is not None and self.session.mailing is None and not self._idle.expired():
-            self._idle.reschedule(self.loop.time())
+        if self._idle and self.session.mailing is None:
+            self.inlet.expire()
 
     def cut(self) -> None:
         """Now."""
@@ -244,18 +244,18 @@ class Connection(SMTP):
                 await self.flush()
                 crowded = self.services.gate.crowded
                 deadlines = self.services.settings.deadlines
+                if self._stopping and self.session.mailing is None:
+                    raise Close(replies.STOPPING)
+                self._idle = True
                 try:
-                    async with asyncio.timeout(deadlines.crowded if crowded else deadlines.command) as self._idle:
-                        if self._stopping and self.session.mailing is None:
-                            raise Close(replies.STOPPING)
-                        return await inlet.line(limit)
+                    return await inlet.line(limit, within=deadlines.crowded if crowded else deadlines.command)
                 except TimeoutError:
                     if self._stopping:
                         raise Close(replies.STOPPING) from None
                     self.fault("timeout")
                     raise Close(replies.TIMEOUT) from None
                 finally:
-                    self._idle = None
+                    self._idle = False
             except LineTooLong:
                 self.say(replies.LINE_TOO_LONG)
                 self.blame("long_line")

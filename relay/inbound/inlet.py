@@ -4,6 +4,7 @@
 2. An octet counts in the budget from its arrival until the block it left in is done with (the next `line` or `block`,
    or `close`).
 3. A line that exceeds its limit is eaten to its end and reported once; it is never taken for two.
+4. Who waits longer than it may gets TimeoutError. One bare timer instead of `asyncio.timeout`: this is done per line.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Inlet:
         self._ended = False
         self._closed = False
         self._paused = False
+        self._expired = False
         self._arrival: asyncio.Future[None] | None = None
 
     # --- the transport's side ---
@@ -88,30 +90,46 @@ class Inlet:
         """Nothing arrives because of us, not because of the peer."""
         return self._paused
 
-    async def line(self, limit: int) -> bytes:
-        """The next line with its end. LineTooLong, Gone."""
-        self._settle()
-        eaten = False
-        while True:
-            end = self._buffer.find(b"\n", self._searched) + 1
-            if end:
-                line = self._cut(end)
-                self._settle()
-                if eaten or len(line) > limit:
-                    raise LineTooLong
-                return line
-            self._searched = len(self._buffer)
-            if self._searched > limit:
-                self._cut(self._searched)
-                self._settle()
-                eaten = True
-            await self._more()
+    def expire(self) -> None:
+        """Whoever waits has waited long enough."""
+        self._expired = True
+        self._wake()
 
-    async def block(self, most: int) -> bytes:
-        """Some octets, at least one. Gone."""
+    async def line(self, limit: int, *, within: float | None = None) -> bytes:
+        """The next line with its end, `within` seconds. LineTooLong, Gone, TimeoutError."""
+        timer = self._arm(within)
+        try:
+            self._settle()
+            eaten = False
+            while True:
+                end = self._buffer.find(b"\n", self._searched) + 1
+                if end:
+                    line = self._cut(end)
+                    self._settle()
+                    if eaten or len(line) > limit:
+                        raise LineTooLong
+                    return line
+                self._searched = len(self._buffer)
+                if self._searched > limit:
+                    self._cut(self._searched)
+                    self._settle()
+                    eaten = True
+                await self._more()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    async def block(self, most: int, *, within: float | None = None) -> bytes:
+        """Some octets, at least one, `within` seconds. Gone, TimeoutError."""
         self._settle()
-        while not self._buffer:
-            await self._more()
+        if not self._buffer:
+            timer = self._arm(within)
+            try:
+                while not self._buffer:
+                    await self._more()
+            finally:
+                if timer is not None:
+                    timer.cancel()
         return self._cut(min(most, len(self._buffer)))
 
     def unread(self, data: bytes) -> None:
@@ -119,6 +137,10 @@ class Inlet:
         self._buffer[:0] = data
         self._lent -= len(data)
         self._searched = 0
+
+    def _arm(self, within: float | None) -> asyncio.TimerHandle | None:
+        self._expired = False
+        return None if within is None else self._loop.call_later(within, self.expire)
 
     def _cut(self, size: int) -> bytes:
         data = bytes(memoryview(self._buffer)[:size])
@@ -136,6 +158,8 @@ class Inlet:
     async def _more(self) -> None:
         if self._ended:
             raise Gone
+        if self._expired:
+            raise TimeoutError
         self._arrival = self._loop.create_future()
         try:
             await self._arrival
