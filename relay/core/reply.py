@@ -6,6 +6,7 @@ import re
 
 import msgspec
 
+_CONTROLS = re.compile(r"[\0\r\n]")
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: |$)")
 
 
@@ -48,15 +49,10 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
 
     def encode(self) -> bytes:
         """The bytes on the wire (RFC 5321 4.2.1); CR, LF and NUL in the text become blanks."""
-        clean = [line.translate(_NO_CONTROLS) for line in self.lines] or [""]
-        last = len(clean) - 1
-        return b"".join(
-            f"{self.code}{' ' if i == last else '-'}{line}\r\n".encode("utf-8", "replace")
-            for i, line in enumerate(clean)
-        )
-
-
-_NO_CONTROLS = dict.fromkeys((0, 10, 13), " ")
+        *most, last = [_CONTROLS.sub(" ", line) for line in self.lines] or [""]
+        code = self.code
+        text = "".join([f"{code}-{line}\r\n" for line in most])
+        return f"{text}{code} {last}\r\n".encode("utf-8", "replace")
 
 
 def reply(code: int, text: str) -> Reply:

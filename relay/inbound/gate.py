@@ -19,15 +19,13 @@ class Entry(StrEnum):
 
 def neighbourhood(address: str) -> str:
     """What counts as one client: an IPv4 address, or the /64 of an IPv6 one."""
+    if ":" not in address:
+        return address  # IPv4 has one spelling
     try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
+        ip = ipaddress.IPv6Address(address.partition("%")[0])
     except ValueError:
         return address
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped:
-            return str(ip.ipv4_mapped)
-        return str(ipaddress.IPv6Network((ip, 64), strict=False))
-    return str(ip)
+    return str(ip.ipv4_mapped or ipaddress.IPv6Network((ip, 64), strict=False))
 
 
 class Gate:
