@@ -76,6 +76,8 @@ class Feed(Part):
 
     async def wait_change(self, *, after: int, timeout: float) -> int:
         """See the contract."""
+        if self._news.last > after:
+            return self._news.last
         last = await self.last_change()
         if last > after:
             return last
