@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import signal
+from collections import Counter
 
 from relay.obs.crash import POINTS
 from tests.drill.site import Plan, Result, Site
 from tests.peers.faultproxy import END_OF_MAIL, Fault, Script, Side
 
 _REPLY_TO_MAIL = rb"250 2\.0\.0 Ok: queued as \w+\r\n"
+_PLACES = (
+    ("before the dot", Side.UP, END_OF_MAIL, False),
+    ("between dot and reply", Side.DOWN, _REPLY_TO_MAIL, False),
+    ("after the reply", Side.DOWN, _REPLY_TO_MAIL, True),
+)
 
 
 async def storm(plan: Plan) -> Result:
@@ -69,41 +74,60 @@ async def crash_points(plan: Plan) -> Result:
 
 async def final_dot(plan: Plan) -> Result:
     """The primary dies before the final dot, between the dot and its reply, and after the reply; live and at replay."""
-    deaths: dict[str, int] = {}
+    batch = 20
+    deaths: Counter[str] = Counter()
     async with Site(plan, proxied=True) as site:
-        dying = asyncio.Event()
-
-        def script(chance: random.Random) -> Script:
-            where, side, at, after = chance.choice(
-                (
-                    ("before the dot", Side.UP, END_OF_MAIL, False),
-                    ("between dot and reply", Side.DOWN, _REPLY_TO_MAIL, False),
-                    ("after the reply", Side.DOWN, _REPLY_TO_MAIL, True),
-                )
-            )
-
-            async def die() -> None:
-                if not dying.is_set():
-                    dying.set()
-                    deaths[where] = deaths.get(where, 0) + 1
-                    await site.primary_down("kill")
-                    site.proxy.cut()
-
-            return Script(faults=(Fault(side=side, at=at, after=after, nth=chance.randint(1, 3), action=die),))
-
-        async with site.mail(0, plan.messages) as (_, through):
-            while not through.is_set():
-                site.proxy.default = script(site.chance)
-                await _either(dying, through, 5.0)
-                # Half of the outages last long enough to be noticed, so that replay meets the next death.
-                await site.pause(site.chance.choice((0.0, 1.5)), through)
-                dying.clear()
+        for first in range(0, plan.messages, batch):
+            turn = first // batch
+            where, side, at, after = _PLACES[turn % 3]
+            live = turn // 3 % 2 == 0
+            fuse = Fuse(site)
+            fault = Fault(side=side, at=at, after=after, nth=site.chance.randint(1, 3), action=fuse.blow)
+            if live:
+                site.proxy.default = Script(faults=(fault,))
+                site.proxy.cut()
+                async with site.mail(first, first + batch):
+                    await site.pause(20.0, fuse.blown)
+                    # Half of the outages are over before they are noticed.
+                    await site.pause(site.chance.choice((0.0, 1.5)))
+                    await fuse.remove()
+            else:
+                await site.primary_down("kill")
+                async with site.mail(first, first + batch):
+                    pass
+                site.proxy.default = Script(faults=(fault,))
                 await site.primary_up()
-        site.proxy.default = Script()
-        for where in ("before the dot", "between dot and reply", "after the reply"):
-            if not deaths.get(where):
-                site.problem(f"the primary never died {where}")
-        return await site.result("final dot", ", ".join(f"{count} {where}" for where, count in sorted(deaths.items())))
+                await site.pause(20.0, fuse.blown)
+                await fuse.remove()
+            await site.settle()
+            deaths[f"{where} ({'live' if live else 'at replay'})"] += fuse.blown.is_set()
+        for how, count in deaths.items():
+            if not count:
+                site.problem(f"the primary never died {how}")
+        return await site.result("final dot", ", ".join(f"{count} {how}" for how, count in sorted(deaths.items())))
+
+
+class Fuse:
+    """Kills the primary once, wherever it is put; removed, it is harmless in connections that are still open."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._live = True
+        self.blown = asyncio.Event()
+
+    async def blow(self) -> None:
+        """The action of a fault."""
+        if self._live:
+            self._live = False
+            await self._site.primary_down("kill")
+            self._site.proxy.cut()
+            self.blown.set()
+
+    async def remove(self) -> None:
+        """No more deaths from this one, and the primary is up."""
+        self._live = False
+        self._site.proxy.default = Script()
+        await self._site.primary_up()
 
 
 async def worker_death(plan: Plan) -> Result:
@@ -126,13 +150,3 @@ async def worker_death(plan: Plan) -> Result:
         if not kills:
             site.problem("no worker was killed")
         return await site.result("worker death", f"{kills} SIGKILLs of one of 2 workers")
-
-
-async def _either(one: asyncio.Event, other: asyncio.Event, seconds: float) -> None:
-    waits = [asyncio.ensure_future(event.wait()) for event in (one, other)]
-    try:
-        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)

@@ -228,11 +228,12 @@ class Site:
             await asyncio.to_thread(self.relay.start)
         deadline = time.monotonic() + 90 + len(self.promised) / 20
         owed: dict[str, int] = {}
-        while True:
+        quiet = 0
+        while quiet < 2:
             with contextlib.suppress(OSError, PeerFailed):
                 owed = await asyncio.to_thread(self.relay.owed)
-                if not any(owed.values()) and not await asyncio.to_thread(self.primary.queued):
-                    return
+                waiting = await asyncio.to_thread(self.primary.queued)
+                quiet = 0 if owed or waiting else quiet + 1
             if time.monotonic() > deadline:
                 self._problems.append(f"never settled: {owed}, {self.primary.queued()} in the primary's queue")
                 return

@@ -191,13 +191,17 @@ class Relay:
                 return refusal.code, refusal.read()
 
     def status(self) -> dict[str, Any]:
-        """`/api/v1/status`."""
-        code, body = self.get("/api/v1/status")
-        if code != 200:
-            raise PeerFailed(f"status: {code} {body!r}")
-        answer = json.loads(body)
-        assert isinstance(answer, dict)
-        return answer
+        """`/api/v1/status`, taken after the call: the relay itself may answer with one that is a second old."""
+        asked = time.time()
+        while True:
+            code, body = self.get("/api/v1/status")
+            if code != 200:
+                raise PeerFailed(f"status: {code} {body!r}")
+            answer = json.loads(body)
+            assert isinstance(answer, dict)
+            if answer["at"] > asked:
+                return answer
+            self.process.pause()
 
     def smtp_mode(self) -> str:
         """How far the primary's SMTP is trusted now."""
@@ -206,6 +210,8 @@ class Relay:
     def owed(self) -> dict[str, int]:
         """Items per state that the relay still has to do something about; empty when there is none."""
         queue = self.status()["queue"]
+        if queue is None:
+            raise PeerFailed("the store does not answer")
         return {state: queue[state]["items"] for state in _OWED if queue[state]["items"]}
 
     def metric(self, name: str, **labels: str) -> float:
