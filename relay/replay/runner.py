@@ -6,8 +6,8 @@ so that a second runner, should there ever be one, could do no harm; what it can
 
 1. At most `gate.width` messages are under way, at most `4 * concurrency` outcomes wait for the disk.
 2. Trouble with the connection is evidence for the mode board, once per attempt; it hands the claimed items back.
-3. "Nothing left that could go now" is told to the board only when the last claim was empty, nothing is under way and
-   nothing waits to be settled.
+3. "Drained" is told to the board when the last claim was empty, nothing is under way and nothing waits to be settled;
+   or, some seconds later, when the gate is open and everything that is left came in after the recovery began.
 4. At the end nothing is cut between a final dot and its reply, for `grace` seconds.
 """
 
@@ -38,6 +38,8 @@ from relay.store.api import StoreUnavailable
 from relay.store.records import Change, ChangeKind, ItemRow
 
 _log = logger("replay")
+_STEADY = 5.0
+"""Seconds of recovery after which it may end although the queue is never empty."""
 
 
 class Runner:
@@ -87,6 +89,9 @@ class Runner:
         self._allowed = False
         self._shown = ""
         self._mode: Mode | None = None
+        self._recovering_since = 0.0
+        self._claims_backlog = True
+        """Whether the last claim brought mail from before the recovery; what is claimed comes oldest first."""
         self._look = asyncio.Event()
 
     def heed(self, change: Change) -> None:
@@ -129,6 +134,7 @@ class Runner:
         if mode is not self._mode:
             if mode is Mode.RECOVERY:
                 self.gate.reset()
+                self._recovering_since, self._claims_backlog = self._clock.now(), True
             self._mode, self._empty_since = mode, None
         self._allowed = REPLAYS[mode] and not self._paused
         self._show_gate()
@@ -188,6 +194,7 @@ class Runner:
             return
         self._holding.add([row.lease for row in rows if row.lease is not None], since)
         self._ready.extend(rows)
+        self._claims_backlog = any(self._is_backlog(row) for row in rows)
         if rows:
             self._empty_since = None
 
@@ -269,11 +276,23 @@ class Runner:
             async with asyncio.timeout(max(0.001, timeout)):
                 await self._news.wait()
 
+    def _is_backlog(self, row: ItemRow) -> bool:
+        return row.received_at < self._recovering_since
+
     def _tell_if_drained(self) -> None:
-        busy = self._running or self._settling or self._ready or self._claiming is not None
-        if self._mode is Mode.RECOVERY and self._allowed and not busy and self._empty_since is not None:
+        """Invariant 3. Mail that comes in now is no backlog: under steady traffic the queue is never empty."""
+        if self._mode is not Mode.RECOVERY or not self._allowed:
+            return
+        if self._empty_since is not None:
+            busy = bool(self._running or self._settling or self._ready or self._claiming is not None)
+        else:
+            left = (*self._ready, *(attempt.row for attempt in self._running.values()))
+            short = self._clock.now() - self._recovering_since < _STEADY
+            busy = short or self.gate.state is not GateState.OPEN or any(map(self._is_backlog, left))
+            busy = busy or self._claims_backlog
+        if not busy:
             _log.info("queue_drained")
-            self._board.evidence(Service.SMTP, Signal.DRAINED, "the queue is empty")
+            self._board.evidence(Service.SMTP, Signal.DRAINED, "the queue is drained")
 
     def _show_gate(self) -> None:
         shown = "paused" if self._paused else self.gate.state.value if self._allowed else "closed"

@@ -38,6 +38,30 @@ async def test_the_queue_drains_in_order_and_says_so(tmp_path: Path) -> None:
     assert r.metrics.replay.attempts["primary", "delivered"]._value.get() == 40
 
 
+async def test_steady_mail_does_not_keep_the_recovery_from_ending(tmp_path: Path) -> None:
+    async with FakeSmtp() as server, rig(tmp_path, server) as r:
+        backlog = [await r.accept(n) for n in range(20)]
+
+        async def arrive() -> None:
+            # Each new message leaves two more in the queue, so that it is never empty.
+            for number in range(1000, 100_000, 2):
+                await r.accept(number)
+                await r.accept(number + 1)
+                r.spool.clock.advance(0.2)
+                async with asyncio.timeout(10):
+                    while len(server.taken) < (number - 1000) // 2:
+                        await r.spool.store.wait_change(after=await r.spool.store.last_change(), timeout=0.05)
+
+        traffic = asyncio.ensure_future(arrive())
+        try:
+            await r.until_drained()
+        finally:
+            traffic.cancel()
+            await asyncio.gather(traffic, return_exceptions=True)
+        for item in backlog:
+            assert (await r.row(item)).state is S.DELIVERED
+
+
 async def test_a_new_item_goes_at_once_in_normal_mode(tmp_path: Path) -> None:
     # An idle time far beyond the test's patience: only the change feed can be what wakes it.
     async with FakeSmtp() as server, rig(tmp_path, server, mode=Mode.NORMAL, idle=60.0) as r:
