@@ -6,7 +6,8 @@ answer (it is away, or has lost contact, or quarrels with us) the recipient dire
 1. A recipient is asked of the primary where one is there; its 5xx is the sender's 5xx. Its 4xx is passed on, unless
    the recipient is known to exist: then the message is taken here and the queue delivers it.
 2. After `commit` the message is ours: the sender hears 5xx only when the primary refused it and that was recorded.
-3. From `commit` to the recorded outcome nothing is interrupted, not even by the sender hanging up.
+3. From `commit` to the recorded outcome nothing is interrupted, not even by the sender hanging up. A commit keeps that
+   by itself; what follows from it with the primary runs in `Finishing`.
 4. Recipients taken here while others were taken by the primary stay WAITING when it takes the message.
 """
 
@@ -108,7 +109,12 @@ class Mailing:
             self._resting = asyncio.get_running_loop().create_task(self._rest_later(self._attempt))
 
     async def finish(self, draft: Draft, held: tuple[bytes, ...] | None) -> Finished:
-        """The content is complete: commit, hand over, answer. Call it shielded (invariant 3)."""
+        """The content is complete: commit, hand over, answer. Invariant 3 holds when the caller is cancelled."""
+        if self._attempt is None:
+            return await self._finish(draft, held)  # a commit ends by itself, and nothing follows from it
+        return await self._services.finishing.run(self._finish_shielded(draft, held))
+
+    async def _finish_shielded(self, draft: Draft, held: tuple[bytes, ...] | None) -> Finished:
         try:
             await self._awake()
             return await self._finish(draft, held)

@@ -38,7 +38,7 @@ class Draft(Protocol):
         ...
 
     async def commit(self, envelope: Envelope, origin: Origin, *, intent: bool) -> Accepted:
-        """Durable on return. NotNow: nothing was promised."""
+        """Durable on return, and finished even when the caller is cancelled. NotNow: nothing was promised."""
         ...
 
     async def discard(self) -> None:

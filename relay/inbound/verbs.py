@@ -311,7 +311,7 @@ class Verbs(Connection):
             return
         start = self.services.clock.monotonic()
         session.mailing = session.body = None
-        finished = await self.services.finishing.run(mailing.finish(draft, body.held))
+        finished = await mailing.finish(draft, body.held)
         metrics.accept_seconds.observe(self.services.clock.monotonic() - start)
         self.say(finished.reply)
         if finished.accepted is not None:

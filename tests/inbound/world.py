@@ -155,9 +155,12 @@ class FakeDraft:
         self._content += block
 
     async def commit(self, envelope: Envelope, origin: Origin, *, intent: bool) -> Accepted:
-        """Keep it."""
+        """Keep it; a commit that has begun is finished, as in the spool."""
         assert not self._done
         self._done = True
+        return await asyncio.shield(asyncio.ensure_future(self._commit(envelope, origin, intent=intent)))
+
+    async def _commit(self, envelope: Envelope, origin: Origin, *, intent: bool) -> Accepted:
         self._spool.committing.set()
         await self._spool.commit_gate.wait()
         if self._spool.fail_commit:
