@@ -171,10 +171,11 @@ class Inlet:
             self._arrival.set_result(None)
 
     def _balance(self) -> None:
-        transport = self._transport
+        size, transport = len(self._buffer), self._transport
+        if not self._paused and size <= HIGH_WATER and not self._budget.full:
+            return  # nearly always
         if transport is None or self._closed or transport.is_closing():
             return
-        size = len(self._buffer)
         if self._budget.full and size:
             self._pause(transport)
             self._budget.stop(self, self._resume)
