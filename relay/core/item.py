@@ -10,7 +10,7 @@ PENDING -> INTENT -2xx-> DELIVERED -> VERIFIED -> PURGED
            INTENT -reply lost-> UNKNOWN -found-> DELIVERED, -absent-> PENDING
 any live state -damaged-> QUARANTINED;   HELD | QUARANTINED -operator-> PENDING | RETURNED
 PENDING | UNKNOWN -retention, operator told-> HELD;  HELD -operator or policy-> RETURNED
-                                                                    (its DSN is queued in the same commit)
+                                                                    (its DSN was made durable first)
 ```
 """
 

@@ -57,7 +57,6 @@ _LIBRARIES = (
     "mail.log",
     "mail.debug",
     "aioimaplib",
-    "aiosmtplib",
     "uvicorn",
     "uvicorn.error",
     "uvicorn.access",

@@ -19,7 +19,6 @@ TOO_LONG: Final[dict[str, tuple[int, str, str]]] = {}
 HOMES: Final = {
     "aioimaplib": ("primary",),
     "aiosmtpd": ("inbound",),
-    "aiosmtplib": ("primary",),
     "apsw": ("store/sqlite",),
     "asyncio_throttle": ("primary",),
     "backports": ("vault",),
