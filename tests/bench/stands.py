@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,6 +50,7 @@ def postfix_queue(next_hop: int, *, hold: bool) -> Iterator[Postfix]:
 def watch(what: Callable[[], int], count: int, *, timeout: float = 600.0) -> tuple[float, float]:
     """Times (monotonic) at which a count left zero and at which it reached `count`."""
     deadline = time.monotonic() + timeout
+    nothing = threading.Event()
     first = 0.0
     while True:
         seen, now = what(), time.monotonic()
@@ -58,6 +60,8 @@ def watch(what: Callable[[], int], count: int, *, timeout: float = 600.0) -> tup
             return first, now
         if now > deadline:
             raise TimeoutError(f"{seen} of {count} after {timeout} s")
+        # A watcher that spins would take the processor from what it watches.
+        nothing.wait(0.005)
 
 
 def resident_bytes(leader: int) -> int:

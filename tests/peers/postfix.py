@@ -215,6 +215,11 @@ class Postfix:
         """Try all deferred mail now."""
         self._run("postqueue", "-f")
 
+    def release_held(self) -> None:
+        """Let everything on hold be delivered, now."""
+        self._run("postsuper", "-H", "ALL")
+        self.flush()
+
     def queued(self) -> int:
         """Messages in its queue."""
         listing = self._run("postqueue", "-j")
