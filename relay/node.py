@@ -162,8 +162,8 @@ async def _build(config: Config, slot: int, stack: AsyncExitStack) -> None:
         _in_background(stack, name, work)
     stack.push_async_callback(parts.intake.drain)
     stack.callback(parts.logins.close)
-    for pool in parts.pools:
-        stack.push_async_callback(pool.close)
+    for end in parts.ends:
+        stack.push_async_callback(end)
     for where, door in parts.doors():
         try:
             await door.start()

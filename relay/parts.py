@@ -29,6 +29,7 @@ from relay.inbound.policy import LocalDomainsOnly
 from relay.inbound.ports import Services as InboundServices
 from relay.obs.logs import logger
 from relay.obs.metrics import Metrics
+from relay.primary.client_names import ClientNames, open_dns
 from relay.primary.health import Prober
 from relay.primary.imap import ImapPrimary
 from relay.primary.pacing import Pacer
@@ -120,11 +121,15 @@ class Parts:
             limits = wiring.cut_through_pool(primary.smtp, config.failover.timeout)
             self._cut_through = SmtpPool(live, limits, clock)
             self._replay = SmtpPool(patient, wiring.replay_pool(config), clock)
+        self._names = None
+        if config.listen.client_names:
+            self._names = ClientNames(open_dns, clock, wiring.client_names(config))
 
     @property
-    def pools(self) -> list[SmtpPool]:
-        """Connections to be closed at the end."""
-        return [pool for pool in (self._cut_through, self._replay) if pool is not None]
+    def ends(self) -> list[Work]:
+        """What is to be ended when the doors are closed."""
+        ends: list[Work] = [pool.close for pool in (self._cut_through, self._replay) if pool is not None]
+        return [*ends, self._names.stop] if self._names is not None else ends
 
     def background(self) -> Iterator[tuple[str, Work]]:
         """What works by itself. Where one worker of all suffices, a lease decides which."""
@@ -254,6 +259,7 @@ class Parts:
             metrics=self._metrics.inbound,
             gate=InboundGate(settings.limits),
             budget=ByteBudget(settings.limits.in_flight, self._metrics.inbound.in_flight_bytes),
+            names=self._names,
         )
 
     def _serve(self) -> ServeServices:

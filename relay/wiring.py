@@ -23,6 +23,7 @@ from relay.core.retry import Backoff
 from relay.inbound import settings as inbound
 from relay.inbound.policy import LocalDomainsOnly
 from relay.obs.logs import LogSettings
+from relay.primary.client_names import ClientNamesSettings
 from relay.primary.imap import Access, ImapSettings
 from relay.primary.imap_raw import RawSettings
 from relay.primary.pacing import PacingSettings
@@ -77,6 +78,11 @@ def inbound_settings(config: Config) -> inbound.InboundSettings:
             command=limits.command_timeout, block=limits.data_timeout, minimum_rate=limits.min_rate
         ),
     )
+
+
+def client_names(config: Config) -> ClientNamesSettings:
+    """Whose names are looked up."""
+    return ClientNamesSettings(excluded=config.listen.client_names_except)
 
 
 def smtp_listeners(config: Config) -> list[inbound.ListenerSettings]:

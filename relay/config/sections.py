@@ -198,7 +198,7 @@ class PrimarySection(Section):
 
 
 class ListenSection(Section):
-    """Where the relay listens: a list each; empty = not served."""
+    """Where the relay listens (a list each; empty = not served), and what it asks about who connects."""
 
     mx: Binds = key([], "Mail from other servers.", example=["0.0.0.0:25"])
     submission: Binds = key([], "Mail from users, STARTTLS.", example=["0.0.0.0:587"])
@@ -206,6 +206,14 @@ class ListenSection(Section):
     imap: Binds = key([], "Mail readers, STARTTLS.", example=["0.0.0.0:143"])
     imaps: Binds = key([], "Mail readers, TLS from the first byte.", example=["0.0.0.0:993"])
     http: Binds = key(["127.0.0.1:8080"], "Metrics, health and status; read-only, without passwords: keep it inside.")
+    client_names: bool = key(
+        True,
+        "Ask the DNS for the names of SMTP clients: for Received lines, and with primary.smtp.forward for the checks "
+        "of the primary. An answer is waited for at MAIL, 3 seconds at most.",
+    )
+    client_names_except: Networks = key(
+        ["127.0.0.0/8", "::1/128"], "Clients that have no name, so that nothing is asked about them."
+    )
 
 
 class ProxyProtocolSection(Section):

@@ -60,6 +60,8 @@ class Origin(msgspec.Struct, frozen=True, array_like=True):
     """mx, submission or submissions."""
     received_at: float = 0.0
     """Unix seconds at the end of data."""
+    client_name_deferred: bool = False
+    """The DNS could not say for now: `client_name` is None, and may exist."""
 
 
 def split_address(address: str) -> tuple[str, str]:

@@ -107,6 +107,8 @@ class Connection(SMTP):
         self._entered = True
         self.services.metrics.open[self.listener.name].inc()
         self.inlet.attach(self.transport)
+        if self.services.names is not None:
+            self.session.name = self.services.names.begin(peer.address)
         self._handler = self.loop.create_task(self._handle_client())
         self._handler.add_done_callback(lambda _: self._part_ended())
 

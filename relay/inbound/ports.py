@@ -20,6 +20,7 @@ from relay.inbound.gate import Gate
 from relay.inbound.policy import RelayPolicy
 from relay.inbound.settings import InboundSettings
 from relay.obs.metrics import InboundMetrics
+from relay.primary.client_names import ClientNames
 from relay.primary.smtp import SmtpPool
 from relay.spool.queue import Result
 from relay.store.records import Accepted, Lease
@@ -133,5 +134,7 @@ class Services:
     metrics: InboundMetrics
     gate: Gate
     budget: ByteBudget
+    names: ClientNames | None = None
+    """None = clients have no names."""
     lease_seconds: float = 60.0
     finishing: Finishing = field(default_factory=Finishing)

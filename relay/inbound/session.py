@@ -11,6 +11,7 @@ from relay.core.envelope import Origin
 from relay.core.ids import ItemId
 from relay.inbound.body import Body
 from relay.inbound.mailing import Mailing
+from relay.primary.client_names import NO_NAME, ClientName
 
 
 class Peer(NamedTuple):
@@ -26,6 +27,8 @@ class Session(BaseSession):
     def __init__(self, loop: asyncio.AbstractEventLoop, peer: Peer, listener: str) -> None:
         super().__init__(loop)
         self.client = peer
+        self.name: ClientName | None = NO_NAME
+        """By the DNS, so STARTTLS does not change it; None while it is looked up."""
         self.listener = listener
         self.tls: str | None = None
         self.login: str | None = None
@@ -50,10 +53,13 @@ class Session(BaseSession):
 
     def origin(self, *, smtputf8: bool) -> Origin:
         """For the message that begins now."""
+        name = self.name or NO_NAME
         return Origin(
             client_address=self.client.address,
             client_port=self.client.port,
             helo=self.helo,
+            client_name=name.name,
+            client_name_deferred=name.deferred,
             protocol=self._protocol(smtputf8),
             tls=self.tls,
             login=self.login,

@@ -113,6 +113,9 @@ class Verbs(Connection):
             self.say(replies.NO_ROOM)
             self._transaction("deferred")
             return
+        if session.name is None and self.services.names is not None:
+            await self.flush_if_waiting()
+            session.name = await self.services.names.name_of(session.client.address)
         mailing = Mailing(self.services, command, session.origin(smtputf8=command.smtputf8))
         await self.flush_if_waiting()
         answer = await mailing.begin()

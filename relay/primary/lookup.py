@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import dns.asyncresolver
 import dns.exception
 import dns.resolver
@@ -16,6 +18,19 @@ class Exchanger(msgspec.Struct, frozen=True, order=True):
     preference: int
     host: str
     """Lower case, no trailing dot."""
+
+
+class Values(msgspec.Struct, frozen=True):
+    """What one answer says; empty where there is nothing."""
+
+    values: tuple[str, ...] = ()
+    seconds: float = 0.0
+    """How long they hold (the TTL)."""
+
+
+class _Answer(NamedTuple):
+    records: list[object]
+    seconds: float
 
 
 class Dns:
@@ -34,29 +49,42 @@ class Dns:
 
     async def mail_exchangers(self, domain: str) -> list[Exchanger] | None:
         """MX records, best first; empty where the domain has none; None when the DNS did not answer."""
-        found = await self._ask(domain, "MX")
-        if found is None:
+        answer = await self._ask(domain, "MX")
+        if answer is None:
             return None
-        records = [record for record in found if isinstance(record, MX)]
+        records = [record for record in answer.records if isinstance(record, MX)]
         return sorted(Exchanger(one.preference, one.exchange.to_text(omit_final_dot=True).lower()) for one in records)
 
     async def addresses(self, host: str) -> list[str] | None:
         """A and AAAA records; empty where there are none; None when the DNS did not answer."""
-        four, six = await self._ask(host, "A"), await self._ask(host, "AAAA")
-        return None if four is None and six is None else [str(one) for one in (*(four or ()), *(six or ()))]
+        four, six = await self.hosts(host, 4), await self.hosts(host, 6)
+        found = [one.values for one in (four, six) if one is not None]
+        return [value for values in found for value in values] if found else None
 
     async def names(self, address: str) -> list[str] | None:
         """PTR records of an IP address, lower case, no trailing dot; None when the DNS did not answer."""
-        found = await self._ask(dns.reversename.from_address(address).to_text(), "PTR")
-        return None if found is None else [str(one).rstrip(".").lower() for one in found]
+        found = await self.pointers(address)
+        return None if found is None else list(found.values)
 
-    async def _ask(self, name: str, kind: str) -> list[object] | None:
+    async def pointers(self, address: str) -> Values | None:
+        """As `names`, with the time that they hold."""
+        answer = await self._ask(dns.reversename.from_address(address).to_text(), "PTR")
+        if answer is None:
+            return None
+        return Values(tuple(str(one).rstrip(".").lower() for one in answer.records), answer.seconds)
+
+    async def hosts(self, name: str, version: int) -> Values | None:
+        """Addresses of a name in one version of IP, 4 or 6; None when the DNS did not answer."""
+        answer = await self._ask(name, "AAAA" if version == 6 else "A")
+        return None if answer is None else Values(tuple(map(str, answer.records)), answer.seconds)
+
+    async def _ask(self, name: str, kind: str) -> _Answer | None:
         try:
             answer = await self._resolver.resolve(
                 name, kind, lifetime=self._seconds, raise_on_no_answer=False, search=False
             )
         except dns.resolver.NXDOMAIN:
-            return []
+            return _Answer([], 0.0)
         except (dns.exception.DNSException, OSError):
             return None
-        return list(answer)
+        return _Answer(list(answer), float(answer.chaining_result.minimum_ttl))

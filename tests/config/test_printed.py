@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_a_commented_key_shows_its_default() -> None:
                 line = rf"^#?\[{re.escape(group.path)}\]$.*?^#{key.name} = ([^\n]*)$"
                 shown = re.search(line, text, re.MULTILINE | re.DOTALL)
                 assert shown is not None, key.path
-                assert shown[1].strip('"') == str(key.default).replace("True", "true").strip('"'), key.path
+                assert tomllib.loads(f"it = {shown[1]}") == {"it": key.default}, key.path
 
 
 def test_every_key_and_section_is_explained() -> None:

@@ -13,6 +13,7 @@ from relay.core.envelope import Origin
 from relay.proto.smtp.xtext import encode
 
 _UNAVAILABLE = "[UNAVAILABLE]"
+_TEMPORARILY = "[TEMPUNAVAIL]"
 _LONGEST_LINE = 510
 _LONGEST_VALUE = 255
 
@@ -20,6 +21,8 @@ _LONGEST_VALUE = 255
 def xclient_command(origin: Origin, offered: Collection[str]) -> bytes:
     """One XCLIENT line with what the server understands of NAME ADDR PORT PROTO HELO LOGIN; empty when nothing."""
     attributes = _client(origin) | {"LOGIN": _value(origin.login)}
+    if origin.client_name_deferred:
+        attributes["NAME"] = _TEMPORARILY  # XFORWARD has no such value: there it would be taken for a name
     words = [f"{name}={value}" for name, value in attributes.items() if name in offered]
     return f"XCLIENT {' '.join(words)}\r\n".encode("ascii") if words else b""
 
