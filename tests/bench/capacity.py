@@ -31,7 +31,7 @@ def long_queue(count: int) -> Iterator[Figure]:
     """Start with `count` messages in the spool."""
     with relay_alone() as relay:
         empty = resident_bytes(relay.process.pid)
-        smtp_source(relay.mx_port, messages=count, size=1024, timeout=3600, reuse=True)
+        smtp_source(relay.mx_port, messages=count, size=1024, timeout=3600)
         relay.stop()
         started = time.monotonic()
         relay.start()
