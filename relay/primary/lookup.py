@@ -25,7 +25,7 @@ class Values(msgspec.Struct, frozen=True):
 
     values: tuple[str, ...] = ()
     seconds: float = 0.0
-    """How long they hold (the TTL)."""
+    """How long they hold (the TTL); 0 for nothing."""
 
 
 class _Answer(NamedTuple):
@@ -87,4 +87,5 @@ class Dns:
             return _Answer([], 0.0)
         except (dns.exception.DNSException, OSError):
             return None
-        return _Answer(list(answer), float(answer.chaining_result.minimum_ttl))
+        records = list(answer)
+        return _Answer(records, float(answer.chaining_result.minimum_ttl) if records else 0.0)

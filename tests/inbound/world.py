@@ -26,8 +26,9 @@ from relay.inbound.policy import LocalDomainsOnly
 from relay.inbound.ports import Services
 from relay.inbound.settings import Deadlines, InboundSettings, Limits, ListenerName, ListenerSettings, Network
 from relay.obs.metrics import Metrics
+from relay.primary.client_names import ClientNames
 from relay.primary.settings import Deadlines as PrimaryDeadlines
-from relay.primary.settings import Endpoint, PoolSettings, SmtpSettings, TlsMode
+from relay.primary.settings import Endpoint, Forward, PoolSettings, SmtpSettings, TlsMode
 from relay.primary.smtp import SmtpPool
 from relay.spool.queue import Result
 from relay.store.records import Accepted, Lease
@@ -275,6 +276,8 @@ class World:
         host: str = "127.0.0.1",
         pool_connections: int = 20,
         real: Spool | None = None,
+        names: ClientNames | None = None,
+        forward: Forward = Forward.NONE,
     ) -> None:
         self.spool = FakeSpool()
         self.directory = FakeDirectory()
@@ -293,7 +296,10 @@ class World:
             if primary is None
             else SmtpPool(
                 SmtpSettings(
-                    Endpoint("127.0.0.1", primary, TlsMode.NONE), helo="relay.example.org", deadlines=primary_deadlines
+                    Endpoint("127.0.0.1", primary, TlsMode.NONE),
+                    helo="relay.example.org",
+                    forward=forward,
+                    deadlines=primary_deadlines,
                 ),
                 PoolSettings(connections=pool_connections, wait=0.5),
                 clock,
@@ -315,6 +321,7 @@ class World:
             metrics=self.metrics.inbound,
             gate=Gate(settings.limits),
             budget=ByteBudget(settings.limits.in_flight, self.metrics.inbound.in_flight_bytes),
+            names=names,
         )
         self.listener = Listener(
             self.services,
@@ -328,6 +335,8 @@ class World:
 
     async def __aexit__(self, *_: object) -> None:
         await self.listener.stop()
+        if self.services.names is not None:
+            await self.services.names.stop()
         if self.pool is not None:
             await self.pool.close()
         # What was taken was given back, on every path.

@@ -5,13 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import cast
 
-import dns.message
-import dns.rcode
-import dns.rrset
-
-from relay.primary.lookup import Dns, Exchanger
+from relay.primary.lookup import Dns, Exchanger, Values
+from tests.primary.nameserver import NameServer, serving
 
 ZONE = {
     ("example.org.", "MX"): ["20 MX1.example.org.", "10 mx0.example.org."],
@@ -20,44 +16,12 @@ ZONE = {
     ("1.2.0.192.in-addr.arpa.", "PTR"): ["MX1.example.org."],
     ("nomx.example.", "A"): ["192.0.2.2"],
 }
-NAMES = {name for name, _ in ZONE}
-
-
-class Server(asyncio.DatagramProtocol):
-    """Answers from ZONE; `silent` takes the question and says nothing, `broken` answers SERVFAIL."""
-
-    def __init__(self) -> None:
-        self.silent = False
-        self.broken = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.DatagramTransport", transport)
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if self.silent:
-            return
-        query = dns.message.from_wire(data)
-        answer = dns.message.make_response(query)
-        (question,) = query.question
-        name, kind = question.name.to_text().lower(), question.rdtype.name
-        if self.broken:
-            answer.set_rcode(dns.rcode.SERVFAIL)
-        elif (name, kind) in ZONE:
-            answer.answer.append(dns.rrset.from_text(name, 60, "IN", kind, *ZONE[(name, kind)]))
-        elif name not in NAMES:
-            answer.set_rcode(dns.rcode.NXDOMAIN)
-        self.transport.sendto(answer.to_wire(), addr)
 
 
 @asynccontextmanager
-async def asked(seconds: float = 5.0) -> AsyncIterator[tuple[Dns, Server]]:
-    loop = asyncio.get_running_loop()
-    transport, server = await loop.create_datagram_endpoint(Server, local_addr=("127.0.0.1", 0))
-    try:
-        host, port = transport.get_extra_info("sockname")
-        yield Dns(seconds, server=(host, port)), server
-    finally:
-        transport.close()
+async def asked(seconds: float = 5.0) -> AsyncIterator[tuple[Dns, NameServer]]:
+    async with serving(ZONE) as server:
+        yield Dns(seconds, server=server.address), server
 
 
 async def test_answers() -> None:
@@ -76,6 +40,15 @@ async def test_no_such_record_and_no_such_name_are_answers() -> None:
         assert await resolver.mail_exchangers("nobody.example") == []
         assert await resolver.addresses("nobody.example") == []
         assert await resolver.names("2001:db8::7") == []
+
+
+async def test_an_answer_says_how_long_it_holds() -> None:
+    async with asked() as (resolver, _):
+        assert await resolver.pointers("192.0.2.1") == Values(("mx1.example.org",), 60.0)
+        assert await resolver.hosts("mx1.example.org", 4) == Values(("192.0.2.1",), 60.0)
+        assert await resolver.hosts("mx1.example.org", 6) == Values(("2001:db8::1",), 60.0)
+        assert await resolver.hosts("nomx.example", 6) == Values()
+        assert await resolver.pointers("2001:db8::7") == Values()
 
 
 async def test_silence_and_failure_are_no_answers_and_end_in_time() -> None:

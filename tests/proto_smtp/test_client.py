@@ -129,6 +129,15 @@ def test_xclient() -> None:
     assert xclient_command(origin(client_address="?"), {"ADDR"}) == b"XCLIENT ADDR=[UNAVAILABLE]\r\n"
 
 
+def test_a_name_that_the_dns_did_not_say_is_no_missing_name() -> None:
+    offered = {"NAME", "ADDR"}
+    known, deferred = origin(client_name="out.example.net"), origin(client_name_deferred=True)
+    assert xclient_command(known, offered) == b"XCLIENT NAME=out.example.net ADDR=192.0.2.7\r\n"
+    assert xclient_command(deferred, offered) == b"XCLIENT NAME=[TEMPUNAVAIL] ADDR=192.0.2.7\r\n"
+    # XFORWARD knows one kind of absence only.
+    assert xforward_commands(deferred, offered) == (b"XFORWARD NAME=[UNAVAILABLE] ADDR=192.0.2.7\r\n",)
+
+
 @given(st.text(max_size=300), st.text(max_size=300))
 def test_nothing_a_client_chose_ends_the_line(helo: str, name: str) -> None:
     offered = {"NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE"}
