@@ -10,8 +10,10 @@ from relay.core.clock import SystemClock
 from relay.core.mode import Mode
 from relay.primary.client_names import ClientNames, ClientNamesSettings
 from relay.primary.lookup import Dns
-from relay.primary.settings import Forward
+from relay.primary.settings import Deadlines, Forward
 from tests.inbound.world import World
+from tests.peers.plugin import MakePostfix
+from tests.peers.postfix import PostfixSettings
 from tests.primary.fake import KEYWORDS, FakeSmtp
 from tests.primary.nameserver import serving
 from tests.primary.test_client_names import FakeDns
@@ -111,3 +113,38 @@ async def test_the_primary_is_told_by_xclient_what_a_name_server_said(known: boo
             assert (await client.transaction("a@example.net", ["bob@example.org"], MESSAGE)).accepted
     (told,) = [command for command in primary.sessions[0].commands if command.startswith("XCLIENT")]
     assert told == f"XCLIENT NAME={NAME if known else '[TEMPUNAVAIL]'} ADDR=127.0.0.1"
+
+
+STRICT = {"smtpd_client_restrictions": "reject_unknown_client_hostname", "unknown_client_reject_code": "550"}
+
+
+async def test_a_primary_that_refuses_clients_without_a_name(make_postfix: MakePostfix) -> None:
+    """Postfix judges the client and not the relay: a name passes, none is refused, a deferred one may come again."""
+    primary = make_postfix(PostfixSettings(parameters=STRICT))
+    recipient = primary.settings.people[0]
+    codes = []
+    for harm in (None, no_name, no_answer):
+        dns = fake()
+        if harm is not None:
+            harm(dns)
+        world = World(
+            primary=primary.port,
+            mode=Mode.NORMAL,
+            names=names(dns),
+            forward=Forward.XCLIENT,
+            primary_deadlines=Deadlines(),
+        )
+        async with world, await world.client() as client:
+            outcome = await client.transaction("", [recipient], MESSAGE)
+            codes.append(outcome.recipients[0].code)
+    assert codes == [250, 550, 450]
+
+
+def no_name(dns: FakeDns) -> None:
+    """The client's PTR names a host that is elsewhere."""
+    dns.hosted[NAME, 4] = ("192.0.2.1",)
+
+
+def no_answer(dns: FakeDns) -> None:
+    """The name server of the client's network is away."""
+    dns.pointing[CLIENT] = None
