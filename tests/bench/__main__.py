@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
@@ -31,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", choices=list(MEASUREMENTS), help="may be repeated")
     options = parser.parse_args(argv)
     effort = speed.Effort(rounds=2, small=200) if options.quick else speed.Effort(options.rounds, options.messages)
+    # An end from outside must end the servers too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     about = report.machine()
     print("; ".join(f"{name}: {value}" for name, value in about.items()), flush=True)
     figures: list[Figure] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -33,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if os.geteuid() != 0:
         print("the drill runs Postfix and mounts disks: run it as root (make drill does)", file=sys.stderr)
         return 2
+    # An end from outside must end the servers too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     results = []
     for name in options.only or SCENARIOS:
         scenario, share = SCENARIOS[name]

@@ -131,20 +131,25 @@ class Fuse:
 
 
 async def worker_death(plan: Plan) -> Result:
-    """Two workers; one of them is SIGKILLed again and again, and the primary comes and goes."""
+    """Two workers; one of them is SIGKILLed again and again, and the primary comes and goes.
+
+    The supervisor waits longer each time a worker dies young, so the kills are bounded: the mail must flow between.
+    """
     kills = 0
+    most = max(4, plan.messages // 100)
     async with Site(plan, workers=2) as site:
         async with site.kept_running(), site.mail(0, plan.messages) as (_, through):
             down = False
-            while not await site.pause(site.chance.uniform(0.5, 1.5), through):
+            while kills < most and not await site.pause(site.chance.uniform(0.5, 1.5), through):
                 workers = site.relay.workers()
-                if workers:
+                if len(workers) == 2:
                     kills += 1
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(site.chance.choice(workers), signal.SIGKILL)
                 if site.chance.random() < 0.4:
                     down = not down
                     await (site.primary_down("kill") if down else site.primary_up())
+            await site.primary_up()
         if site.deaths:
             site.problem("the death of a worker ended the relay")
         if not kills:

@@ -131,7 +131,8 @@ def test_dovecot_talks_tls_and_knows_master_users(dovecot: Dovecot, authority: A
         plain.login("bob@example.org", people.password_of("bob@example.org"))
         assert {"CONDSTORE", "QRESYNC", "UIDPLUS", "MOVE"} <= set(plain.capability()[1][0].decode().split())
         names = {line.rpartition(b'"/" ')[2] for line in plain.list()[1] if isinstance(line, bytes)}
-        assert names == {b"INBOX", b"Sent", b"Drafts", b"Trash", b"Junk"}
+        # Other tests may have made folders of their own in this mailbox.
+        assert names >= {b"INBOX", b"Sent", b"Drafts", b"Trash", b"Junk"}
 
 
 def test_dovecot_can_look_like_exchange(make_dovecot: MakeDovecot, server_pair: Pair) -> None:
