@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import inspect
 import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -30,7 +31,11 @@ _GRACE: Final = 5.0
 
 
 def pytest_configure() -> None:
-    """Adopt orphans (prctl(2)), so that none is lost to init. No example has a deadline: machines differ."""
+    """Adopt orphans (prctl(2)), so that none is lost to init. No example has a deadline: machines differ.
+
+    TERM ends the session as an interrupt does, with its servers; by default it would leave them running.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     settings.register_profile("suite", deadline=None)
     settings.load_profile("suite")

@@ -171,6 +171,12 @@ class Site:
             await asyncio.wait_for(event.wait(), seconds)
         return event.is_set()
 
+    async def until_death(self, number: int, seconds: float) -> None:
+        """Wait for so many deaths of the relay, not for ever."""
+        deadline = time.monotonic() + seconds
+        while self.deaths < number and time.monotonic() < deadline:
+            await self.pause(_TICK)
+
     @contextlib.asynccontextmanager
     async def mail(self, first: int, last: int) -> AsyncIterator[tuple[Senders, asyncio.Event]]:
         """Senders at full rate while the body runs and until each letter is promised, which the event announces."""

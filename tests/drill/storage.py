@@ -19,7 +19,8 @@ async def power_cut(plan: Plan) -> Result:
     with LoopDisk(1024) as disk:
         async with Site(plan, data_dir=disk.path / "data", primary_up=False) as site:
             async with site.mail(0, plan.messages) as (_, through):
-                while not await site.pause(site.chance.uniform(0.3, 2.0), through):
+                longest = min(2.0, plan.messages / 1500)
+                while not await site.pause(site.chance.uniform(0.1, longest), through):
                     cuts += 1
                     # The power of a machine ends for its processors too. A kernel that lives on may report a flush as
                     # done whose extents it could no longer record (seen on Linux 6.18); `fsync_fails` has the disks

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.peers, pytest.mark.timeout(600)]
     [
         (outages.storm, 400),
         (outages.crash_points, 0),
-        (outages.final_dot, 250),
+        (outages.final_dot, 120),
         (outages.worker_death, 400),
         pytest.param(storage.power_cut, 400, marks=pytest.mark.power),
         (storage.fsync_fails, 300),
