@@ -58,3 +58,8 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
 def reply(code: int, text: str) -> Reply:
     """One-line reply; `text` starts with its enhanced code where it has one."""
     return Reply(code, (text,))
+
+
+QUARREL = frozenset({500, 502, 503, 504, 530, 534, 535, 538})
+"""Permanent replies about the conversation between the primary and us (RFC 5321 4.2.2, RFC 4954 6), not about the
+message: bad sequence, login, encryption. Its sender is not to blame, and 5xx would lose the mail."""

@@ -21,14 +21,10 @@ import msgspec
 
 from relay.core.envelope import Envelope, Origin, Recipient
 from relay.core.mode import USES_PRIMARY, ModeBoard, Service, Signal
-from relay.core.reply import Reply
+from relay.core.reply import QUARREL, Reply
 from relay.primary.errors import NoContact, ReplyLost
 from relay.primary.smtp import SmtpPool
 from relay.primary.transaction import Transaction
-
-QUARREL = frozenset({500, 502, 503, 504, 530, 534, 535, 538})
-"""Permanent replies about the conversation between the primary and us (RFC 5321 4.2.2, RFC 4954 6), not about the
-message: bad sequence, login, encryption. Its sender is not to blame, and 5xx would lose the mail."""
 
 _TRACE_SIZE = 512
 """Octets of our own header lines, about; part of what is declared by SIZE."""

@@ -15,13 +15,10 @@ from enum import StrEnum
 import msgspec
 
 from relay.core.item import ItemState, RecipientState
-from relay.core.reply import Reply
+from relay.core.reply import QUARREL, Reply
 
 OPEN = frozenset({RecipientState.WAITING, RecipientState.UNKNOWN})
 """Recipients that the next attempt is for."""
-
-QUARREL = frozenset({500, 502, 503, 504, 530, 534, 535, 538})
-"""Permanent replies about the conversation (RFC 5321 4.2.2, RFC 4954 6): our settings are wrong, not the mail."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
