@@ -1,7 +1,7 @@
 """The change feed (`store.api.FeedStore`) and who waits for it.
 
 Writes of this process wake waiters at once. Writes of other processes are noticed by one poller, which runs only while
-somebody waits.
+somebody waits and asks the database only when the lock file's number has moved.
 """
 
 # ruff: noqa: S608 -- statements are joined from our own words; values are always bound
@@ -25,11 +25,14 @@ class News:
 
     def __init__(self) -> None:
         self.last = 0
+        self.commits = -1
+        """The lock file's number before `last` was read."""
         self.waiting = 0
         self._changed = asyncio.Event()
 
-    def heard(self, last: int) -> None:
-        """Somebody committed."""
+    def heard(self, last: int, commits: int) -> None:
+        """`last` is what a look found that began when the number was `commits`."""
+        self.commits = commits
         if last > self.last:
             self.last = last
             self._changed.set()
@@ -48,8 +51,9 @@ class Feed(Part):
 
     async def last_change(self) -> int:
         """See the contract."""
+        commits = self._writer.commits
         last = await self._read(_last)
-        self._news.heard(last)
+        self._news.heard(last, commits)
         return last
 
     async def changes(self, *, after: int, limit: int, kinds: Sequence[ChangeKind] = ()) -> list[Change]:
@@ -78,9 +82,10 @@ class Feed(Part):
         """See the contract."""
         if self._news.last > after:
             return self._news.last
-        last = await self.last_change()
-        if last > after:
-            return last
+        if self._news.commits != self._writer.commits:
+            last = await self.last_change()
+            if last > after:
+                return last
         self._news.waiting += 1
         if self._poller is None:
             self._poller = asyncio.create_task(self._poll(), name="store-feed-poll")
@@ -99,8 +104,11 @@ class Feed(Part):
         try:
             while self._news.waiting:
                 await asyncio.sleep(self._settings.poll)
+                commits = self._writer.commits
+                if commits == self._news.commits:
+                    continue
                 try:
-                    self._news.heard(await self._readers.read(_last))
+                    self._news.heard(await self._readers.read(_last), commits)
                 except StoreUnavailable:
                     continue  # waiters end by their own timeout, and their next call says what is wrong
         finally:

@@ -28,6 +28,7 @@ import apsw
 from relay.obs.metrics import SpoolMetrics, StoreError
 from relay.store.api import StoreUnavailable
 from relay.store.sqlite.database import connect, kind_of, prepare, unavailable
+from relay.store.sqlite.gathering import Gathering
 from relay.store.sqlite.jobs import Job, Jobs, Tx
 from relay.store.sqlite.lockfile import LockFile
 from relay.store.sqlite.moments import after_commit, before_commit
@@ -52,7 +53,7 @@ class Writer:
         settings: SqliteSettings,
         loop: asyncio.AbstractEventLoop,
         *,
-        committed: Callable[[int], None],
+        committed: Callable[[int, int], None],
         log_grew: Callable[[int], None],
         metrics: SpoolMetrics | None = None,
         vfs: str | None = None,
@@ -66,8 +67,7 @@ class Writer:
         self._closed = False
         self._poisoned: str | None = None
         self._frames = 0
-        self._answered = 0
-        self._flush_took = 0.0
+        self._gathering = Gathering(settings.gather)
         self._lock = LockFile(path.with_name(path.name + "-writer"), settings.busy_timeout)
         try:
             self._connection = connect(path, settings, writer=True, vfs=vfs)
@@ -100,6 +100,11 @@ class Writer:
         self._jobs.put(job)
 
     @property
+    def commits(self) -> int:
+        """See `LockFile.commits`."""
+        return self._lock.commits
+
+    @property
     def poisoned(self) -> bool:
         """Whether a flush failed and nothing has been proved since."""
         return self._poisoned is not None
@@ -117,22 +122,19 @@ class Writer:
         while not self._jobs.closing:
             group = self._jobs.first()
             if group:
-                self._pause()
+                if group[0].durable:
+                    self._gathering.pause(lambda: len(self._jobs))
                 self._do(group)
         self._connection.close()
         self._lock.close()
 
-    def _pause(self) -> None:
-        """Those answered together come back together: wait a moment for them, less than the flush that it saves."""
-        if len(self._jobs) + 1 < self._answered:
-            time.sleep(min(self._settings.gather, self._flush_took))
-
     def _do(self, group: list[Job[Any]]) -> None:
-        last = 0
+        last, commits = 0, 0
         started = time.monotonic()
         try:
             self._recover()
-            outcomes, last = self._commit(group)
+            outcomes, last, commits = self._commit(group)
+            self._gathering.flushed(len(group))
             self._count(group, time.monotonic() - started)
         except apsw.Error as error:
             outcomes = [(None, unavailable(error)) for _ in group]
@@ -145,9 +147,8 @@ class Writer:
             for job, (value, error) in zip(group, outcomes, strict=True)
             if job.future is not None
         ]
-        self._answered = len(answers)
         try:
-            self._loop.call_soon_threadsafe(self._answer, answers, last)
+            self._loop.call_soon_threadsafe(self._answer, answers, last, commits)
         except RuntimeError:  # the loop is closed: nobody waits any more
             return
         self._house_keeping()
@@ -161,7 +162,8 @@ class Writer:
         if self._metrics is not None:
             self._metrics.errors[kind].inc()
 
-    def _commit(self, group: list[Job[Any]]) -> tuple[list[Outcome], int]:
+    def _commit(self, group: list[Job[Any]]) -> tuple[list[Outcome], int, int]:
+        """What the jobs returned, the last change, and the number of commits at that moment."""
         self._lock.acquire()
         try:
             self._jobs.more(group)
@@ -180,7 +182,7 @@ class Writer:
         finally:
             self._lock.release()
 
-    def _transaction(self, group: list[Job[Any]]) -> tuple[list[Outcome], int]:
+    def _transaction(self, group: list[Job[Any]]) -> tuple[list[Outcome], int, int]:
         execute = self._connection.execute
         moments = frozenset(job.moment for job in group if job.moment is not None)
         outcomes = self._together(group)
@@ -190,11 +192,11 @@ class Writer:
             outcomes = [self._one(job) for job in group]
         last: int = execute("SELECT coalesce(max(seq), 0) FROM change").get
         before_commit(moments)
-        started = time.monotonic()
+        self._lock.announce()
         execute("COMMIT")
-        self._flush_took = time.monotonic() - started
+        self._lock.announce()
         after_commit(moments)
-        return outcomes, last
+        return outcomes, last, self._lock.commits
 
     def _together(self, group: list[Job[Any]]) -> list[Outcome] | None:
         """Run the jobs without fences between them, which cost two statements each; None = one failed, all undone."""
@@ -288,7 +290,9 @@ class Writer:
 
     # --- in the loop ---
 
-    def _answer(self, answers: list[tuple[asyncio.Future[Any], Any, Exception | None]], last: int) -> None:
+    def _answer(
+        self, answers: list[tuple[asyncio.Future[Any], Any, Exception | None]], last: int, commits: int
+    ) -> None:
         for future, value, error in answers:
             if future.done():  # the caller was cancelled; the work is done all the same (contract 3)
                 continue
@@ -297,4 +301,4 @@ class Writer:
             else:
                 future.set_exception(error)
         if last:
-            self._committed(last)
+            self._committed(last, commits)
