@@ -14,13 +14,12 @@ from relay.proto.imap.client import (
     Data,
     Event,
     LiteralBegins,
-    LiteralEnds,
-    LiteralPiece,
     Malformed,
     ResponseReader,
     Status,
 )
 from relay.proto.imap.flags import Flags, System
+from relay.proto.imap.framing import LiteralData, LiteralEnd
 from relay.proto.imap.limits import Limits
 from relay.proto.imap.sequence import SequenceSet
 from relay.proto.imap.tokens import Atom, List, Literal, Quoted, Streamed
@@ -34,8 +33,8 @@ def read(data: bytes, cuts: list[int], limits: Limits = SMALL) -> list[Event]:
     for start, end in itertools.pairwise([0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]):
         reader.feed(data[start:end])
         while (event := reader.next()) is not None:
-            if isinstance(event, LiteralPiece) and events and isinstance(events[-1], LiteralPiece):
-                events[-1] = LiteralPiece(events[-1].data + event.data)
+            if isinstance(event, LiteralData) and events and isinstance(events[-1], LiteralData):
+                events[-1] = LiteralData(events[-1].data + event.data)
             else:
                 events.append(event)
     return events
@@ -59,8 +58,8 @@ CASES: list[tuple[bytes, list[Event]]] = [
         b"* 1 FETCH (RFC822 {30}\r\n" + b"x" * 30 + b" UID 7)\r\n",
         [
             LiteralBegins("FETCH", 1, (), 30),
-            LiteralPiece(b"x" * 30),
-            LiteralEnds(),
+            LiteralData(b"x" * 30),
+            LiteralEnd(),
             Data("FETCH", 1, (List((Atom(b"RFC822"), Streamed(30), Atom(b"UID"), Atom(b"7"))),)),
         ],
     ),
@@ -130,11 +129,11 @@ def test_a_large_literal_is_never_gathered() -> None:
     got = 0
     while got < 50_000_000:
         reader.feed(bytes(100_000))
-        while isinstance(event := reader.next(), LiteralPiece):
+        while isinstance(event := reader.next(), LiteralData):
             got += len(event.data)
         assert reader.pending == 0
     reader.feed(b")\r\n")
-    assert isinstance(event, LiteralEnds) or isinstance(reader.next(), LiteralEnds)
+    assert isinstance(event, LiteralEnd) or isinstance(reader.next(), LiteralEnd)
     done = reader.next()
     assert isinstance(done, Data)
     assert done.name == "FETCH"

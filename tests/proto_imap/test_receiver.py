@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.proto.imap.framing import LiteralData, LiteralEnd
 from relay.proto.imap.limits import AFTER_LOGIN, BEFORE_LOGIN, Limits
 from relay.proto.imap.receiver import (
     ContinueWanted,
     Event,
     Frame,
     Line,
-    LiteralData,
-    LiteralEnd,
     LiteralOffered,
     Receiver,
     Rejected,
@@ -174,6 +173,15 @@ def test_raw_lines_on_request() -> None:
     receiver.expect_line()
     assert receiver.next() == Line(b"AGEAYg==")
     assert receiver.next() == Frame("b", (Atom(b"NOOP"),))
+
+
+def test_lines_that_are_no_commands_do_not_add_up() -> None:
+    """Each is answered by itself; the owner, not this reader, decides when there were too many."""
+    receiver = Receiver(BEFORE_LOGIN)
+    line = b"(" * (BEFORE_LOGIN.line - 2) + b"\r\n"
+    for _ in range(4):
+        receiver.feed(line)
+        assert receiver.next() == Rejected(None, "Missing or invalid tag")
 
 
 def test_discard_forgets_what_came_before_tls() -> None:
