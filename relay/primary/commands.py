@@ -14,7 +14,7 @@ from relay.proto.smtp.ehlo import Extensions
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
 
-_NEEDS_UTF8 = reply(553, "5.6.7 The primary does not take internationalised addresses")
+_NEEDS_UTF8 = reply(553, "5.6.7 The server does not take internationalised addresses")
 _MALFORMED = reply(553, "5.1.3 Malformed address")
 
 

@@ -7,6 +7,7 @@ a primary that accepts and then hangs is as dead as one that refuses.
 2. With `starttls` and `implicit` nothing but EHLO and STARTTLS goes out unprotected. With `opportunistic` a failed
    handshake is remembered, and the next connections go in clear: the mail matters more than encryption not asked for.
 3. Credentials go out only on the protection that was configured, and with `opportunistic` only inside TLS.
+4. Where a certificate check is given, nothing goes out on a connection that it did not pass, EHLO inside TLS included.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from relay.core.envelope import Origin
 from relay.core.reply import Reply
 from relay.primary.errors import NoContact
 from relay.primary.settings import Forward, SmtpSettings, TlsMode
-from relay.primary.tls import client_context
+from relay.primary.tls import CertificateCheck, client_context, peer_chain
 from relay.primary.wire import Broken, Wire, connect
 from relay.proto.smtp.ehlo import Extensions, parse_ehlo
 from relay.proto.smtp.sasl import Credentials
@@ -62,9 +63,10 @@ class Connection:
 class Dialer:
     """Opens connections to one server."""
 
-    def __init__(self, settings: SmtpSettings, clock: Clock) -> None:
+    def __init__(self, settings: SmtpSettings, clock: Clock, check: CertificateCheck | None = None) -> None:
         self.settings = settings
         self._clock = clock
+        self._check = check
         self._clear_until = float("-inf")
         self._context: ssl.SSLContext | None = None
 
@@ -160,7 +162,11 @@ class Dialer:
         endpoint = self.settings.endpoint
         if self._context is None:
             self._context = client_context(endpoint)
-        await connection.wire.start_tls(self._context, endpoint.host, self.settings.deadlines.open)
+        name = endpoint.server_name or endpoint.host
+        await connection.wire.start_tls(self._context, name, self.settings.deadlines.open)
+        if self._check is not None and not self._check(peer_chain(connection.wire.info("ssl_object"))):
+            connection.wire.kill("certificate is not valid")
+            raise Broken("certificate is not valid")
 
     async def _login(self, connection: Connection) -> None:
         credentials, tls = self.settings.credentials, self.settings.endpoint.tls

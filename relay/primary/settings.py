@@ -43,6 +43,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     """With `starttls` and `implicit`: whether the certificate must be valid for `host`."""
     ca_file: str | None = None
     """Trust this instead of the system's authorities."""
+    server_name: str = ""
+    """Whom the certificate must be for, where `host` is an address that was looked up. Empty = `host`."""
 
 
 class Deadlines(msgspec.Struct, frozen=True):

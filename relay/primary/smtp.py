@@ -22,17 +22,21 @@ from relay.core.envelope import Origin
 from relay.primary.connection import Connection, Dialer
 from relay.primary.errors import NoContact
 from relay.primary.settings import Forward, PoolSettings, SmtpSettings
+from relay.primary.tls import CertificateCheck
 from relay.primary.transaction import Transaction
 
 
 class SmtpPool:
     """Transactions with one server."""
 
-    def __init__(self, settings: SmtpSettings, limits: PoolSettings, clock: Clock) -> None:
+    def __init__(
+        self, settings: SmtpSettings, limits: PoolSettings, clock: Clock, check: CertificateCheck | None = None
+    ) -> None:
+        """`check` judges the server's certificates beyond what the endpoint asks of them."""
         self.settings = settings
         self._limits = limits
         self._clock = clock
-        self._dialer = Dialer(settings, clock)
+        self._dialer = Dialer(settings, clock, check)
         self._slots = asyncio.Semaphore(limits.connections)
         self._idle: deque[tuple[float, Connection]] = deque()
         self._reaper: asyncio.TimerHandle | None = None
@@ -70,7 +74,7 @@ class SmtpPool:
             async with asyncio.timeout(self._limits.wait):
                 await self._slots.acquire()
         except TimeoutError:
-            raise NoContact("all connections to the primary are busy", evidence=False) from None
+            raise NoContact("all connections to the server are busy", evidence=False) from None
 
     def _take(self) -> Connection | None:
         now = self._clock.monotonic()

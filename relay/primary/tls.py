@@ -1,10 +1,15 @@
-"""TLS contexts for the client side of a connection to the primary."""
+"""TLS for the client side of a connection to a server: contexts, and what the other side has shown."""
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
+from typing import TypeAlias
 
 from relay.primary.settings import Endpoint, TlsMode
+
+CertificateCheck: TypeAlias = Callable[[tuple[bytes, ...]], bool]
+"""Whether a connection may be used with this chain: DER certificates as the server sent them, its own first."""
 
 
 def client_context(endpoint: Endpoint) -> ssl.SSLContext:
@@ -26,3 +31,15 @@ def client_context(endpoint: Endpoint) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def peer_chain(connection: object) -> tuple[bytes, ...]:
+    """The certificates that the server sent, DER, its own first; empty without TLS."""
+    if not isinstance(connection, ssl.SSLObject):
+        return ()
+    if hasattr(connection, "get_unverified_chain"):  # Python 3.13
+        return tuple(connection.get_unverified_chain() or ())
+    # Before 3.13 the same function exists one level down only (gh-109109).
+    inner = getattr(connection, "_sslobj", None)
+    shown = inner.get_unverified_chain() if inner is not None else None
+    return tuple(ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in shown or ())
