@@ -24,7 +24,7 @@ from relay.core.mode import USES_PRIMARY, ModeBoard, Service, Signal
 from relay.core.reply import QUARREL, Reply
 from relay.primary.errors import NoContact, ReplyLost
 from relay.primary.smtp import SmtpPool
-from relay.primary.transaction import Transaction
+from relay.primary.transaction import BeforeDot, Transaction
 
 _TRACE_SIZE = 512
 """Octets of our own header lines, about; part of what is declared by SIZE."""
@@ -98,8 +98,13 @@ class Attempt:
             await self.close()
             self._at_rest = True
 
-    async def data(self, envelope: Envelope, content: AsyncIterator[bytes], prepend: bytes) -> Outcome:
-        """The content; the attempt is over afterwards. `envelope` is what the primary has taken so far."""
+    async def data(
+        self, envelope: Envelope, content: AsyncIterator[bytes], prepend: bytes, before_dot: BeforeDot | None = None
+    ) -> Outcome:
+        """The content; the attempt is over afterwards. `envelope` is what the primary has taken so far.
+
+        `before_dot` is awaited when all but the final dot was sent; what it raises ends the attempt undelivered.
+        """
         try:
             if self._at_rest:
                 refusal = await self._again(envelope)
@@ -108,7 +113,7 @@ class Attempt:
             tx = self._tx
             if tx is None:
                 return Lost()
-            reply = await tx.data(content, prepend=prepend)
+            reply = await tx.data(content, prepend=prepend, before_dot=before_dot)
         except NoContact as trouble:
             self._failed(trouble)
             return Lost()

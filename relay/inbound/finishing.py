@@ -18,16 +18,24 @@ class Finishing:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
+    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do it while nobody waits for it."""
+        self._task(work).add_done_callback(_orphaned)
+
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Its result. When the caller is cancelled, the work goes on."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._task(work)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             task.add_done_callback(_orphaned)
             raise
+
+    def _task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def drain(self) -> None:
         """Wait until nothing is left."""

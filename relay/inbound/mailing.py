@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
 
 import msgspec
 
@@ -28,6 +27,7 @@ from relay.core.mode import USES_PRIMARY, Service
 from relay.core.reply import Reply
 from relay.inbound import replies
 from relay.inbound.cutthrough import Answered, Attempt, Lost, Outcome, Unsure
+from relay.inbound.keeping import Keeping
 from relay.inbound.ports import Draft, Services
 from relay.obs.logs import logger
 from relay.obs.metrics import CutThrough
@@ -54,6 +54,10 @@ class Finished(msgspec.Struct, frozen=True):
     """The primary has it."""
 
 
+class _NotOurs(Exception):
+    """The same message came before: another transaction has it."""
+
+
 class Mailing:
     """Use it from MAIL to the final reply or `abort`."""
 
@@ -64,6 +68,7 @@ class Mailing:
         self._origin = origin
         self._attempt: Attempt | None = None
         self._seen: set[str] = set()
+        self._rest_timer: asyncio.TimerHandle | None = None
         self._resting: asyncio.Task[None] | None = None
 
     async def begin(self) -> Reply:
@@ -105,8 +110,9 @@ class Mailing:
 
     def receiving(self) -> None:
         """The content begins to come: a slow sender must not occupy a connection to the primary, nor let it expire."""
-        if self._attempt is not None and self._resting is None:
-            self._resting = asyncio.get_running_loop().create_task(self._rest_later(self._attempt))
+        if self._attempt is not None and self._rest_timer is None:
+            wait = self._services.settings.deadlines.rest
+            self._rest_timer = asyncio.get_running_loop().call_later(wait, self._rest, self._attempt)
 
     async def finish(self, draft: Draft, held: tuple[bytes, ...] | None) -> Finished:
         """The content is complete: commit, hand over, answer. Invariant 3 holds when the caller is cancelled."""
@@ -126,27 +132,40 @@ class Mailing:
         asked = attempt is not None and attempt.alive and any(taken.there for taken in self.taken)
         envelope = self._envelope(taken.recipient for taken in self.taken)
         origin = msgspec.structs.replace(self._origin, received_at=services.clock.now())
+        if attempt is None or not asked:
+            try:
+                accepted = await draft.commit(envelope, origin, intent=False)
+            except NotNow:
+                return Finished(replies.TRY_LATER)
+            return Finished(replies.queued(accepted.item), accepted)
+        trace = services.trace(envelope, origin, draft.item)
+        committing = asyncio.ensure_future(draft.commit(envelope, origin, intent=True))
+        content = _blocks(held) if held is not None else self._from_spool(draft.item, committing)
+        outcome = await self._hand_over(attempt, content, trace, committing)
         try:
-            accepted = await draft.commit(envelope, origin, intent=asked)
+            accepted = await committing
         except NotNow:
             return Finished(replies.TRY_LATER)
-        if accepted.duplicate and accepted.state is ItemState.INTENT:
+        if accepted.lease is None:
             # Sent again while the primary still judges the first one: it may be refused, so nothing is promised yet.
-            return Finished(replies.TRY_LATER)
-        if attempt is None or accepted.lease is None:
-            return Finished(replies.queued(accepted.item), accepted)
-        content = _blocks(held) if held is not None else services.read(accepted.item)
-        start = services.clock.monotonic()
-        async with self._keeping(accepted.lease):
-            outcome = await self._hand_over(attempt, content, envelope, origin, accepted.item)
-        services.metrics.cut_through_seconds.observe(services.clock.monotonic() - start)
-        recorded = await self._record(accepted.lease, outcome)
-        if not isinstance(outcome, Answered) or not (outcome.reply.positive or recorded):
-            return Finished(replies.queued(accepted.item), accepted)
-        if outcome.reply.permanent:
+            judged = accepted.state is not ItemState.INTENT
+            return Finished(replies.queued(accepted.item), accepted) if judged else Finished(replies.TRY_LATER)
+        return await self._settle(accepted, outcome)
+
+    async def _settle(self, accepted: Accepted, outcome: Outcome) -> Finished:
+        """Record what the primary said, and say it."""
+        services = self._services
+        assert accepted.lease is not None
+        recording = self._record(accepted.lease, outcome)
+        if isinstance(outcome, Answered) and outcome.reply.positive:
+            # The item is durable and so is the intent: what a crash leaves unrecorded is looked for in the primary,
+            # whether the sender has heard of it or not. So the sender need not wait for this commit.
+            services.finishing.start(recording)
+            return Finished(replies.with_code(outcome.reply), accepted, delivered=True)
+        if await recording and isinstance(outcome, Answered):
             services.intake.confirm(accepted.item)  # should it come again, it is another message
             return Finished(replies.with_code(outcome.reply))
-        return Finished(replies.with_code(outcome.reply), accepted, delivered=True)
+        return Finished(replies.queued(accepted.item), accepted)
 
     async def abort(self) -> None:
         """RSET, a new MAIL, or the end of the connection. Idempotent."""
@@ -155,14 +174,15 @@ class Mailing:
         if attempt is not None:
             await attempt.close()
 
-    async def _rest_later(self, attempt: Attempt) -> None:
-        await asyncio.sleep(self._services.settings.deadlines.rest)
-        await attempt.rest()
+    def _rest(self, attempt: Attempt) -> None:
+        self._resting = asyncio.get_running_loop().create_task(attempt.rest())
 
     async def _awake(self) -> None:
+        timer, self._rest_timer = self._rest_timer, None
+        if timer is not None:
+            timer.cancel()
         resting, self._resting = self._resting, None
         if resting is not None:
-            resting.cancel()
             await asyncio.gather(resting, return_exceptions=True)
 
     def _take(self, recipient: Recipient, *, there: bool, answer: Reply = replies.RCPT_OK) -> Reply:
@@ -192,16 +212,34 @@ class Mailing:
         except NotNow:
             return Verdict.NOT_YET
 
+    async def _from_spool(self, item: ItemId, committing: asyncio.Future[Accepted]) -> AsyncIterator[bytes]:
+        await _committed(committing)
+        async for block in self._services.read(item):
+            yield block
+
     async def _hand_over(
-        self, attempt: Attempt, content: AsyncIterator[bytes], envelope: Envelope, origin: Origin, item: ItemId
+        self,
+        attempt: Attempt,
+        content: AsyncIterator[bytes],
+        trace: bytes,
+        committing: asyncio.Future[Accepted],
     ) -> Outcome:
+        """Give the content to the primary while it is committed here; its end follows the commit (promise 3)."""
+        services = self._services
+
+        start = services.clock.monotonic()
         try:
             there = self._envelope(taken.recipient for taken in self.taken if taken.there)
-            return await attempt.data(there, content, self._services.trace(envelope, origin, item))
+            async with Keeping(services.queue, lambda: _lease(committing), services.lease_seconds):
+                outcome = await attempt.data(there, content, trace, lambda: _committed(committing))
+        except (_NotOurs, NotNow):
+            return Lost()  # `finish` says why
         except Exception:
             # Read trouble or a bug of ours, before the end of data: `Transaction.data` has cut the connection.
             _log.exception("cut_through_failed")
             return Lost()
+        services.metrics.cut_through_seconds.observe(services.clock.monotonic() - start)
+        return outcome
 
     async def _record(self, lease: Lease, outcome: Outcome) -> bool:
         """Settle the item; False = it could not be recorded, and the lease's end makes it UNKNOWN."""
@@ -232,25 +270,6 @@ class Mailing:
         state = ItemState.DELIVERED if all_there else ItemState.PENDING
         return state, RecipientState.DELIVERED, outcome.reply, now
 
-    @asynccontextmanager
-    async def _keeping(self, lease: Lease) -> AsyncIterator[None]:
-        """Renew the lease while the primary takes its time."""
-
-        async def renew() -> None:
-            while True:
-                await asyncio.sleep(self._services.lease_seconds / 3)
-                try:
-                    await self._services.queue.renew([lease], seconds=self._services.lease_seconds)
-                except NotNow:
-                    continue  # the next renewal is early enough
-
-        task = asyncio.get_running_loop().create_task(renew())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
     def _envelope(self, recipients: Iterable[Recipient]) -> Envelope:
         command = self.command
         return Envelope(
@@ -261,6 +280,15 @@ class Mailing:
             ret=command.ret,
             envid=command.envid,
         )
+
+
+async def _committed(committing: asyncio.Future[Accepted]) -> None:
+    if (await asyncio.shield(committing)).lease is None:
+        raise _NotOurs
+
+
+def _lease(committing: asyncio.Future[Accepted]) -> Lease | None:
+    return committing.result().lease if committing.done() and committing.exception() is None else None
 
 
 def _counted(state: ItemState, reply: Reply | None) -> CutThrough:

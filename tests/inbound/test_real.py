@@ -28,7 +28,11 @@ async def spool(tmp_path: Path) -> AsyncIterator[Spool]:
 
 
 async def only(spool: Spool) -> tuple[ItemRow, bytes]:
-    """The one item, and its content as read back."""
+    """The one item, when its outcome is recorded (which no sender waits for), and its content as read back."""
+    async with asyncio.timeout(20):
+        seen = 0
+        while (row := (await spool.store.items(states=list(ItemState)))[0]).state is ItemState.INTENT:
+            seen = await spool.store.wait_change(after=seen, timeout=1)
     (row,) = await spool.store.items(states=list(ItemState))
     return row, await spool.reader.open(row).read()
 
