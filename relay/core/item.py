@@ -3,12 +3,15 @@
 ```
 accept -> PENDING ------------------------------.      INTENT: an attempt is written down, its result not
 accept -> INTENT (cut-through)                   v
+append -> STORED -reconcile-> DELIVERED                (put into a mailbox by its user: never sent by SMTP)
+          STORED -no mailbox shows it any more-> PURGED
 PENDING -> INTENT -2xx-> DELIVERED -> VERIFIED -> PURGED
            INTENT -4xx, no contact-> PENDING            (another attempt at `next_attempt_at`)
            INTENT -5xx-> HELD                           (replay: the operator decides)
            INTENT -5xx-> REFUSED                        (cut-through: the sender was told; nothing is owed)
            INTENT -reply lost-> UNKNOWN -found-> DELIVERED, -absent-> PENDING
 any live state -damaged-> QUARANTINED;   HELD | QUARANTINED -operator-> PENDING | RETURNED
+                                         QUARANTINED -operator-> STORED, for what was STORED before
 PENDING | UNKNOWN -retention, operator told-> HELD;  HELD -operator or policy-> RETURNED
                                                                     (its DSN was made durable first)
 ```
@@ -25,6 +28,8 @@ class ItemState(StrEnum):
 
     PENDING = "pending"
     """Queued; waits for `next_attempt_at`."""
+    STORED = "stored"
+    """Put into a mailbox by its user (APPEND); owed to that mailbox, not to a queue. Reconcile gives it away."""
     INTENT = "intent"
     """A delivery attempt is under way; its outcome is not recorded yet."""
     UNKNOWN = "unknown"
@@ -50,12 +55,13 @@ _S = ItemState
 LEGAL: MappingProxyType[ItemState, frozenset[ItemState]] = MappingProxyType(
     {
         _S.PENDING: frozenset({_S.INTENT, _S.HELD, _S.QUARANTINED}),
+        _S.STORED: frozenset({_S.DELIVERED, _S.QUARANTINED, _S.PURGED}),
         _S.INTENT: frozenset({_S.PENDING, _S.UNKNOWN, _S.DELIVERED, _S.HELD, _S.REFUSED, _S.QUARANTINED}),
         _S.UNKNOWN: frozenset({_S.DELIVERED, _S.PENDING, _S.HELD, _S.QUARANTINED}),
         _S.DELIVERED: frozenset({_S.VERIFIED, _S.PURGED, _S.QUARANTINED}),
         _S.VERIFIED: frozenset({_S.PURGED, _S.QUARANTINED}),
         _S.HELD: frozenset({_S.PENDING, _S.RETURNED, _S.QUARANTINED}),
-        _S.QUARANTINED: frozenset({_S.PENDING, _S.RETURNED}),
+        _S.QUARANTINED: frozenset({_S.PENDING, _S.STORED, _S.RETURNED}),
         _S.RETURNED: frozenset({_S.PURGED}),
         _S.REFUSED: frozenset({_S.PURGED}),
         _S.PURGED: frozenset(),
@@ -63,13 +69,14 @@ LEGAL: MappingProxyType[ItemState, frozenset[ItemState]] = MappingProxyType(
 )
 
 OWED = frozenset({_S.PENDING, _S.INTENT, _S.UNKNOWN, _S.HELD, _S.QUARANTINED})
-"""Accepted and not yet given to anyone: must never be deleted."""
+"""Accepted from a sender and not yet given to anyone: must never be deleted. (A STORED item is its mailbox's: it is
+kept for as long as one shows it, and no operator's queue shows it.)"""
 
 QUEUED = frozenset({_S.PENDING, _S.INTENT, _S.UNKNOWN})
 """What replay works on by itself."""
 
-BIRTH = frozenset({_S.PENDING, _S.INTENT})
-"""States in which an item may be accepted."""
+BIRTH = frozenset({_S.PENDING, _S.INTENT, _S.STORED})
+"""States in which an item begins: accepted, or appended."""
 
 
 class RecipientState(StrEnum):

@@ -31,7 +31,7 @@ _DAY = 86_400.0
 _BATCH = 500
 _PAGE = 1000
 _WAITING = (ItemState.PENDING, ItemState.UNKNOWN)
-_SHADOWS = (ItemState.DELIVERED, ItemState.VERIFIED, ItemState.RETURNED)
+_SHADOWS = (ItemState.DELIVERED, ItemState.VERIFIED, ItemState.RETURNED, ItemState.STORED)
 _EXPIRED = reply(451, "4.4.7 Could not be delivered for as long as it may be kept waiting")
 
 

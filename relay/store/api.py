@@ -24,33 +24,30 @@
     proved, by a complete flush from memory, that what it acknowledged before is on disk.
 11. Errors: `StoreUnavailable` (a `NotNow`) for I/O, full disk, lost connection; nothing else of the engine's leaks out.
 
+12 to 21: what users see and do, `store.mailbox_api`.
+
 Times are Unix seconds given by the caller (`now`); the engine has no clock of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from relay.core.errors import NotNow, RelayError
 from relay.core.ids import ItemId
 from relay.core.item import ItemState
+from relay.store.mailbox_api import MailboxStore
 from relay.store.records import (
     Accepted,
     Change,
     ChangeKind,
     Credential,
-    FlagChange,
     Histogram,
     ItemRow,
-    JournalEntry,
-    JournalRow,
     KnownRecipient,
     Lease,
     Mac,
-    MailboxRow,
-    MessageRow,
-    NewAccount,
     NewItem,
     Outcome,
     Route,
@@ -140,14 +137,16 @@ class QueueStore(Protocol):
     ) -> ItemRow:
         """A step by the operator or the sweep (hold, release, return, quarantine, verify). IllegalTransition, KeyError.
 
-        Leaving HELD or QUARANTINED for PENDING sets refused recipients back to WAITING; RETURNED marks the open ones
+        Leaving HELD or QUARANTINED for PENDING sets refused recipients back to WAITING (an appended message goes to
+        STORED instead); RETURNED marks the open ones
         RETURNED. A valid lease held by somebody else raises LeaseLost, except for QUARANTINED, which ends the lease.
         """
         ...
 
     async def purge(self, *, states: Sequence[ItemState], changed_before: float, now: float, limit: int) -> int:
         """Finished items (DELIVERED, VERIFIED, RETURNED, REFUSED) become PURGED: body, derived blobs and mailbox
-        entries go, the ledger stays. Never an owed one."""
+        entries go, the ledger stays. So do STORED ones that no mailbox shows (17); never an owed
+        one, nor one whose account's journal is young (18)."""
         ...
 
     async def counts(self) -> dict[ItemState, StateCount]:
@@ -166,52 +165,6 @@ class QueueStore(Protocol):
 
     async def rewrap(self, keys: Sequence[tuple[WrappedKey, WrappedKey]]) -> int:
         """Replace old by new where the row still has the old; returns how many were."""
-        ...
-
-
-class MailboxStore(Protocol):
-    """What users see on the standby, and what they do to it."""
-
-    async def ensure_account(self, account: NewAccount, *, now: float) -> MailboxRow:
-        """The account's INBOX, created where missing."""
-        ...
-
-    async def mailboxes(self, account: Mac) -> list[MailboxRow]:
-        """All folders of an account."""
-        ...
-
-    async def mailbox(self, account: Mac, name_mac: Mac) -> MailboxRow | None:
-        """One folder."""
-        ...
-
-    async def messages(self, mailbox: int, *, after_uid: int = 0, limit: int = 10_000) -> list[MessageRow]:
-        """Messages by ascending UID."""
-        ...
-
-    async def message_rows(self, mailbox: int, uids: Sequence[int]) -> list[MessageRow]:
-        """The named messages that still exist, by ascending UID."""
-        ...
-
-    async def change_flags(
-        self, mailbox: int, changes: Sequence[FlagChange], journal: JournalEntry, *, now: float
-    ) -> list[MessageRow]:
-        """Apply and journal in one commit; rows as they are now, expunged ones left out."""
-        ...
-
-    async def expunge(self, mailbox: int, uids: Sequence[int], journal: JournalEntry, *, now: float) -> list[int]:
-        """Remove and journal in one commit; the UIDs that were there. The item itself stays in the queue."""
-        ...
-
-    async def journal(self, *, after: int, limit: int) -> list[JournalRow]:
-        """What users did, in order."""
-        ...
-
-    async def derived(self, items: Sequence[ItemId], kind: str) -> dict[ItemId, Sealed]:
-        """Sealed values computed from bodies (parsed structure); absent ones are not in the answer."""
-        ...
-
-    async def put_derived(self, kind: str, values: Mapping[ItemId, Sealed]) -> None:
-        """Keep computed values; those of items that are gone are passed over. A cache: not waited for durably."""
         ...
 
 
@@ -280,6 +233,13 @@ class DirectoryStore(Protocol):
 
     async def put_setting_if_absent(self, name: str, value: bytes, *, now: float) -> bytes:
         """The value in force afterwards: the first writer wins."""
+        ...
+
+    async def swap_setting(self, name: str, value: bytes, *, expected: bytes | None, now: float) -> bool:
+        """`put_setting`, if the value in force is `expected` (None = there is none); else False and nothing changed.
+
+        Of writers that read the same value one wins, whatever process each is in: no update is lost.
+        """
         ...
 
     async def acquire(self, name: str, owner: str, *, now: float, until: float) -> int | None:

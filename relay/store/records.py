@@ -22,7 +22,7 @@ class Route(StrEnum):
     WORLD = "world"
     """Mail that users sent: to the smarthost or by MX."""
     MAILBOX = "mailbox"
-    """Born in a mailbox (APPEND): never sent by SMTP, belongs to reconcile."""
+    """Put into a mailbox by its user (APPEND): never sent by SMTP, belongs to reconcile; STORED where others wait."""
 
 
 # --- accept ---------------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ class Histogram(msgspec.Struct, frozen=True):
 
 
 class MailboxRow(msgspec.Struct, frozen=True):
-    """One folder of one account on the standby."""
+    """One folder of one account on the standby. `id` names it for ever: over renames, and after it was deleted."""
 
     id: int
     account: Mac
@@ -172,8 +172,13 @@ class MailboxRow(msgspec.Struct, frozen=True):
     messages: int
     unseen: int
     size: int
+    """Sum of message sizes in bytes."""
     subscribed: bool = True
+    """Whether its present name is subscribed."""
     special_use: str | None = None
+    r"""Attributes of RFC 6154 with their backslashes, joined by blanks."""
+    deleted: int = 0
+    r"""Messages marked \Deleted."""
 
 
 class SystemFlag(IntEnum):
@@ -186,37 +191,79 @@ class SystemFlag(IntEnum):
     DRAFT = 16
 
 
+class NewKeyword(msgspec.Struct, frozen=True):
+    """A keyword in both its forms; `mac` is equal for keywords that IMAP calls equal."""
+
+    mac: Mac
+    name: Sealed
+
+
+class KeywordRow(msgspec.Struct, frozen=True):
+    """One keyword of an account. Rows are never changed or dropped, so they may be remembered for ever."""
+
+    id: int
+    mac: Mac | None
+    """None: a list of several, from version 1 of the store; `split_keywords` turns it into single ones."""
+    name: Sealed
+
+
 class MessageRow(msgspec.Struct, frozen=True):
-    """One message in one mailbox. `keywords` is the sealed list; `changed` the `seq` of its last change."""
+    """One message in one mailbox. `changed` is the `seq` of its last change."""
 
     uid: int
     item: ItemId
     internal_date: float
     size: int
     flags: int
-    keywords: Sealed | None
+    keywords: tuple[int, ...]
+    """Ids of `KeywordRow`, ascending."""
     changed: int
+    saved: float = 0.0
+    """When it came into this mailbox (RFC 8514)."""
 
 
 class FlagChange(msgspec.Struct, frozen=True):
-    """`flags = flags & ~remove | add`; `keywords` replaces the sealed list unless None is left standing by `keep`."""
+    """`flags = flags & ~remove | add`; keywords likewise, one by one, so that two writers never undo each other.
+
+    With `replace_keywords` all others go.
+    """
 
     uid: int
     add: int = 0
     remove: int = 0
+    add_keywords: tuple[NewKeyword, ...] = ()
+    remove_keywords: tuple[Mac, ...] = ()
+    replace_keywords: bool = False
     keywords: Sealed | None = None
     keep_keywords: bool = True
 
 
 class JournalEntry(msgspec.Struct, frozen=True):
-    """What a user did, committed with its effect; `base` is the change sequence it was seen against."""
+    """What a user asked for, committed with its effect; `base` is the change sequence it was seen against."""
 
     kind: str
     """store, expunge, append, copy, move, create, rename, delete, subscribe, unsubscribe."""
     session: str
     base: int
     body: Sealed
-    """Details by kind, sealed by the writer."""
+    """What of it could be read (names, words), by kind, sealed by the writer."""
+
+
+class Effect(msgspec.Struct, frozen=True, array_like=True):
+    """What one action did to one message; the store writes it, in the same commit."""
+
+    uid: int
+    """In the record's mailbox: where the message was, or where an appended one is."""
+    item: ItemId
+    new_uid: int = 0
+    """copy, move (and the rename of INBOX): its UID in the record's target."""
+    was: int = 0
+    """System flags before: the base of a three-way merge."""
+    now: int = 0
+    """And after."""
+    added: tuple[int, ...] = ()
+    """Ids of the keywords that it did not have before."""
+    removed: tuple[int, ...] = ()
 
 
 class JournalRow(msgspec.Struct, frozen=True):
@@ -226,10 +273,15 @@ class JournalRow(msgspec.Struct, frozen=True):
     at: float
     account: Mac
     mailbox: int
+    """What it was done to; for subscriptions the account's INBOX."""
     kind: str
     session: str
     base: int
     body: Sealed
+    target: int | None = None
+    """copy, move, rename of INBOX: where to."""
+    effects: tuple[Effect, ...] = ()
+    """By ascending UID; only messages that were there and were changed."""
 
 
 # --- changes, directory, credentials ----------------------------------------------------------------------------------
@@ -245,7 +297,7 @@ class ChangeKind(StrEnum):
     FLAGS = "flags"
     EXPUNGED = "expunged"
     MAILBOX = "mailbox"
-    """A mailbox was created, renamed, deleted or (un)subscribed."""
+    """A mailbox was created, renamed or deleted, or a name was (un)subscribed (then `mailbox` is the INBOX)."""
     SETTING = "setting"
 
 
@@ -261,7 +313,7 @@ class Change(msgspec.Struct, frozen=True):
     old: str | None = None
     """ITEM: the state before, None at birth."""
     new: str | None = None
-    """ITEM: the state after; SETTING: the name."""
+    """ITEM: the state after; SETTING: the name; MAILBOX: created, renamed, deleted, subscribed or unsubscribed."""
 
 
 class KnownRecipient(msgspec.Struct, frozen=True):
