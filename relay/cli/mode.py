@@ -110,12 +110,10 @@ def _set(override: Override, path: Path | None, services: tuple[str, ...], *, as
     chosen = [Service(name) for name in services] or list(Service)
 
     async def work() -> None:
-        from relay.control.coordinator import OVERRIDE, decode_overrides, encode_overrides
+        from relay.control.coordinator import change_override
 
         async with data(config) as opened:
-            overrides = decode_overrides(await opened.store.setting(OVERRIDE))
-            overrides.update(dict.fromkeys(chosen, override))
-            await opened.store.put_setting(OVERRIDE, encode_overrides(overrides), now=opened.clock.now())
+            await change_override(opened.store, chosen, override, now=opened.clock.now())
 
     run_async(work())
     if as_json:

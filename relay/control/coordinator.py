@@ -4,8 +4,9 @@ Enters: evidence (probes, live traffic, replay's "drained") and the operator's o
 
 1. `mode` and `evidence` never block. The worker that sees the evidence acts on it at once, before it is written down.
 2. A change of mode is written to the store and reaches the other workers through the change feed; a restart finds it.
-3. When two workers change the mode at the same moment, the later evidence is applied to what the earlier one wrote;
-   streaks are each worker's own, so an error of one step is put right by the next probe.
+3. What is written replaces exactly what was read (`swap_setting`): of two workers, or two operators, who change the
+   same record at the same moment, the later one's change is applied to what the earlier one wrote, and none is lost.
+   Streaks are each worker's own, so an error of one step is put right by the next probe.
 4. While STANDBY, only probes count as good news: nothing else talks to the primary then.
 5. A service that the primary does not have is always STANDBY.
 """
@@ -49,6 +50,10 @@ class ModeStore(Protocol):
 
     async def put_setting(self, name: str, value: bytes, *, now: float) -> None:
         """Durable, announced."""
+        ...
+
+    async def swap_setting(self, name: str, value: bytes, *, expected: bytes | None, now: float) -> bool:
+        """The same, if the value in force is `expected`."""
         ...
 
 
@@ -98,6 +103,18 @@ def decode_overrides(value: bytes | None) -> dict[Service, Override]:
 def encode_overrides(overrides: dict[Service, Override]) -> bytes:
     """The value of the setting OVERRIDE."""
     return msgspec.json.encode(overrides)
+
+
+async def change_override(store: ModeStore, services: Collection[Service], override: Override, *, now: float) -> None:
+    """Set the operator's hand for these services; what another operator sets meanwhile for others stands.
+
+    StoreUnavailable.
+    """
+    while True:
+        before = await store.setting(OVERRIDE)
+        after = {**decode_overrides(before), **dict.fromkeys(services, override)}
+        if await store.swap_setting(OVERRIDE, encode_overrides(after), expected=before, now=now):
+            return
 
 
 def decode_history(value: bytes | None) -> list[Transition]:
@@ -289,12 +306,21 @@ class Coordinator:
     async def _publish(self, service: Service) -> None:
         """Invariants 2 and 3."""
         owed = self._owed[service]
-        stored = decode_state(await self._store.setting(state_setting(service)))
-        alone = stored == owed.base
-        mine = self._states[service] if alone else self._step(service, stored, owed.signal, owed.reason, live=owed.live)
-        if mine.mode is not stored.mode:
-            await self._store.put_setting(state_setting(service), msgspec.json.encode(mine), now=self._clock.now())
-            await self._record(Transition(mine.since, service, stored.mode, mine.mode, mine.reason))
+        while True:
+            before = await self._store.setting(state_setting(service))
+            stored = decode_state(before)
+            alone = stored == owed.base
+            mine = (
+                self._states[service]
+                if alone
+                else self._step(service, stored, owed.signal, owed.reason, live=owed.live)
+            )
+            if mine.mode is stored.mode:
+                break
+            value = msgspec.json.encode(mine)
+            if await self._store.swap_setting(state_setting(service), value, expected=before, now=self._clock.now()):
+                await self._record(Transition(mine.since, service, stored.mode, mine.mode, mine.reason))
+                break
         if self._owed[service] is owed:
             del self._owed[service]
             self._shared[service] = stored if mine.mode is stored.mode else mine
@@ -319,8 +345,11 @@ class Coordinator:
                 service=transition.service,
                 remedy="it has not answered once since this relay was set up: try `relay check`",
             )
-        history = [*decode_history(await self._store.setting(HISTORY)), transition][-_HISTORY_LENGTH:]
-        await self._store.put_setting(HISTORY, msgspec.json.encode(history), now=self._clock.now())
+        while True:
+            before = await self._store.setting(HISTORY)
+            value = msgspec.json.encode([*decode_history(before), transition][-_HISTORY_LENGTH:])
+            if await self._store.swap_setting(HISTORY, value, expected=before, now=self._clock.now()):
+                return
 
     async def _reload(self) -> None:
         self._overrides = decode_overrides(await self._store.setting(OVERRIDE))

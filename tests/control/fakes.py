@@ -32,11 +32,22 @@ class FakeStore:
     async def put_setting(self, name: str, value: bytes, *, now: float) -> None:
         await asyncio.sleep(0)
         self._check()
+        self._put(name, value, now)
+
+    def _put(self, name: str, value: bytes, now: float) -> None:
         self.settings[name] = value
         self._seq += 1
         change = Change(self._seq, now, ChangeKind.SETTING, new=name)
         for feed in self.feeds:
             asyncio.get_running_loop().call_soon(feed.tell, change)
+
+    async def swap_setting(self, name: str, value: bytes, *, expected: bytes | None, now: float) -> bool:
+        await asyncio.sleep(0)
+        self._check()
+        if self.settings.get(name) != expected:
+            return False
+        self._put(name, value, now)
+        return True
 
     async def acquire(self, name: str, owner: str, *, now: float, until: float) -> int | None:
         await asyncio.sleep(0)

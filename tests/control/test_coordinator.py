@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from itertools import pairwise
 
 import pytest
 import pytest_asyncio
@@ -12,6 +14,7 @@ from relay.control.coordinator import (
     HISTORY,
     OVERRIDE,
     Coordinator,
+    change_override,
     decode_history,
     decode_overrides,
     decode_state,
@@ -145,14 +148,38 @@ async def test_without_the_store_the_mode_still_works_and_is_written_later(site:
     assert board.mode(Service.SMTP) is Mode.STANDBY
 
 
-async def test_two_workers_at_the_same_moment_agree(site: Site) -> None:
+async def test_of_two_workers_at_the_same_moment_both_count(site: Site) -> None:
+    one, two = await site.worker(failures=3), await site.worker(failures=3)
+    fail(one)
+    fail(two, 2)
+    # Both have read the same record before either has written (every call of the store gives the other one a turn).
+    await until(lambda: one.mode(Service.SMTP) is two.mode(Service.SMTP) is site.stored() is Mode.STANDBY)
+    recorded = [(t.old, t.new) for t in decode_history(site.store.settings[HISTORY])]
+    assert recorded == [(Mode.NORMAL, Mode.SUSPECT), (Mode.SUSPECT, Mode.STANDBY)]
+
+
+async def test_bad_news_is_not_overwritten_by_older_good_news(site: Site) -> None:
     one, two = await site.worker(), await site.worker()
     fail(one)
-    fail(two)
+    await until(lambda: one.mode(Service.SMTP) is two.mode(Service.SMTP) is Mode.SUSPECT)
+    two.evidence(Service.SMTP, Signal.OK, "ok")  # SUSPECT -> NORMAL, of what it has read...
+    fail(one)  # ...while SUSPECT -> STANDBY is under way
     await until(lambda: not one._owed and not two._owed)
-    assert one.mode(Service.SMTP) is two.mode(Service.SMTP) is site.stored() is Mode.SUSPECT
-    fail(two)
-    await until(lambda: one.mode(Service.SMTP) is two.mode(Service.SMTP) is Mode.STANDBY)
+    await until(lambda: one.mode(Service.SMTP) is two.mode(Service.SMTP) is site.stored())
+    steps = [(t.old, t.new) for t in decode_history(site.store.settings[HISTORY])]
+    assert all(old is before for (_, before), (old, _) in pairwise(steps)), steps
+
+
+async def test_two_operators_at_the_same_moment_are_both_obeyed(site: Site) -> None:
+    board = await site.worker()
+    await asyncio.gather(
+        change_override(site.store, [Service.SMTP], Override.STANDBY, now=0),
+        change_override(site.store, [Service.IMAP], Override.NORMAL, now=0),
+        change_override(site.store, [Service.LOGIN], Override.STANDBY, now=0),
+    )
+    wanted = {Service.SMTP: Override.STANDBY, Service.IMAP: Override.NORMAL, Service.LOGIN: Override.STANDBY}
+    assert decode_overrides(site.store.settings[OVERRIDE]) == wanted
+    await until(lambda: {service: board.override(service) for service in Service} == wanted)
 
 
 async def test_evidence_of_a_worker_that_has_not_heard_counts_on_top_of_what_is_written(site: Site) -> None:

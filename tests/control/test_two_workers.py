@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from relay.control.coordinator import Coordinator
+from relay.control.coordinator import OVERRIDE, Coordinator, change_override, decode_overrides
 from relay.control.singleton import Singleton
 from relay.core.clock import SystemClock
-from relay.core.mode import Hysteresis, Mode, Service, Signal
+from relay.core.mode import Hysteresis, Mode, Override, Service, Signal
 from relay.obs.metrics import Metrics
 from relay.spool.feed import Feed
 from relay.store.sqlite import SqliteSettings, SqliteStore, open_store
@@ -47,6 +47,21 @@ async def test_the_mode_crosses_and_survives(tmp_path: Path) -> None:
         assert time.monotonic() - began < 2.0  # measured 0.04; a loaded machine is given room
     async with worker(path) as (again, _):
         assert again.mode(Service.SMTP) is Mode.STANDBY
+
+
+async def test_operators_at_two_machines_race_and_none_is_lost(tmp_path: Path) -> None:
+    """Real engine, two connections: each sets what belongs to it, over and over, while the other does."""
+    path = tmp_path / "relay.db"
+    async with worker(path) as (board, one), worker(path) as (_, two):
+
+        async def operate(store: SqliteStore, service: Service) -> None:
+            for override in (Override.STANDBY, Override.NORMAL) * 5:
+                await change_override(store, [service], override, now=0)
+                # Whatever the other one does at this moment, it does not take this back.
+                assert decode_overrides(await store.setting(OVERRIDE))[service] is override
+
+        await asyncio.gather(operate(one, Service.SMTP), operate(two, Service.IMAP), operate(two, Service.LOGIN))
+        await until(lambda: all(board.override(service) is Override.NORMAL for service in Service))
 
 
 async def test_one_holds_the_lease(tmp_path: Path) -> None:
