@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes a certificate for trying the relay out: ca.pem (give it to clients), server.pem (certificate, then the CA's) and
 # server.key (mode 0600). The CA's own key signs once and is destroyed, so whoever trusts ca.pem trusts this one
-# certificate and nothing that could be made later. Not for production: use your own CA or ACME there.
+# certificate and nothing that could be made later. Both carry what a strict verifier of RFC 5280 asks for (key
+# identifiers, critical basicConstraints, keyUsage). Not for production: use your own CA or ACME there.
 set -euo pipefail
 
 usage() {
@@ -62,8 +63,21 @@ work=$(mktemp -d "$directory/.making.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 curve=(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes)
 
-openssl req -x509 "${curve[@]}" -days "$days" -subj "/CN=Standby relay development CA" \
-    -addext "basicConstraints=critical,CA:TRUE,pathlen:0" -addext "keyUsage=critical,keyCertSign,cRLSign" \
+# A configuration of our own: what the distribution's would add by default differs from one to the next.
+cat >"$work/ca.cnf" <<AUTHORITY
+[req]
+distinguished_name = name
+x509_extensions = authority
+prompt = no
+[name]
+CN = Standby relay development CA
+[authority]
+basicConstraints = critical,CA:TRUE,pathlen:0
+keyUsage = critical,keyCertSign,cRLSign
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid:always
+AUTHORITY
+openssl req -x509 "${curve[@]}" -days "$days" -config "$work/ca.cnf" \
     -keyout "$work/ca.key" -out "$work/ca.pem" 2>"$work/log" || { cat "$work/log" >&2; exit 1; }
 openssl req -new "${curve[@]}" -subj "/CN=Standby relay development" -keyout "$work/server.key" -out "$work/server.csr" 2>"$work/log" ||
     { cat "$work/log" >&2; exit 1; }
@@ -71,11 +85,13 @@ cat >"$work/extensions" <<EXTENSIONS
 basicConstraints=critical,CA:FALSE
 keyUsage=critical,digitalSignature
 extendedKeyUsage=serverAuth
+subjectKeyIdentifier=hash
+authorityKeyIdentifier=keyid:always
 subjectAltName=$sans
 EXTENSIONS
 openssl x509 -req -in "$work/server.csr" -CA "$work/ca.pem" -CAkey "$work/ca.key" -days "$days" \
     -extfile "$work/extensions" -out "$work/leaf.pem" 2>"$work/log" || { cat "$work/log" >&2; exit 1; }
-openssl verify -CAfile "$work/ca.pem" "$work/leaf.pem" >/dev/null
+openssl verify -x509_strict -purpose sslserver -CAfile "$work/ca.pem" "$work/leaf.pem" >/dev/null
 cat "$work/leaf.pem" "$work/ca.pem" >"$work/server.pem"
 chmod 0644 "$work/ca.pem" "$work/server.pem"
 [[ -z $owner ]] || chown "$owner" "$work/server.key"

@@ -24,6 +24,7 @@ def handshake(directory: Path, name: str) -> dict[str, object]:
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     server.load_cert_chain(directory / "server.pem", directory / "server.key")
     client = ssl.create_default_context(cafile=str(directory / "ca.pem"))
+    client.verify_flags |= ssl.VERIFY_X509_STRICT  # on by default from Python 3.13 on
     ours, theirs = socket.socketpair()
     ours.settimeout(10)
     theirs.settimeout(10)
@@ -52,6 +53,27 @@ def test_a_strict_client_accepts_every_name_and_no_other(tmp_path: Path) -> None
         assert handshake(tmp_path, name)
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(tmp_path, "mx2.example.org")
+
+
+def test_openssl_finds_nothing_missing_when_it_is_strict(tmp_path: Path) -> None:
+    assert make("-d", tmp_path, "mx1.example.org").returncode == 0
+    authority, server = str(tmp_path / "ca.pem"), str(tmp_path / "server.pem")
+    for certificate in (server, authority):
+        verify = ["openssl", "verify", "-x509_strict", "-check_ss_sig", "-CAfile", authority, certificate]
+        done = subprocess.run(verify, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+
+    def extensions(certificate: str) -> str:
+        show = ["openssl", "x509", "-in", certificate, "-noout", "-text"]
+        return subprocess.run(show, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    for certificate, wanted in (
+        (server, ("Basic Constraints: critical", "Key Usage: critical", "Extended Key Usage", "Authority Key Id")),
+        (authority, ("Basic Constraints: critical", "Key Usage: critical", "pathlen:0")),
+    ):
+        shown = extensions(certificate)
+        for name in ("Subject Key Identifier", *wanted):
+            assert name in shown, (certificate, name)
 
 
 def test_without_names_it_is_for_this_machine(tmp_path: Path) -> None:
