@@ -291,3 +291,27 @@ async def test_settings(store: Store) -> None:
     await store.put_setting("a", b"3", now=NOW)
     assert await store.setting("a") == b"3"
     assert [one.new for one in await store.changes(after=0, limit=9)] == ["a", "a"]
+
+
+async def test_a_setting_is_swapped_only_by_who_knows_its_value(store: Store) -> None:
+    assert not await store.swap_setting("a", b"1", expected=b"", now=NOW)
+    assert await store.swap_setting("a", b"1", expected=None, now=NOW)
+    assert not await store.swap_setting("a", b"2", expected=None, now=NOW)
+    assert not await store.swap_setting("a", b"2", expected=b"0", now=NOW)
+    assert await store.setting("a") == b"1"
+    assert await store.swap_setting("a", b"2", expected=b"1", now=NOW)
+    assert await store.setting("a") == b"2"
+    # A change that did not happen is not announced.
+    assert [one.new for one in await store.changes(after=0, limit=9)] == ["a", "a"]
+
+
+async def test_of_many_who_read_the_same_value_one_wins(store: Store) -> None:
+    async def count_up() -> None:
+        while True:
+            before = await store.setting("n")
+            after = str(int(before or b"0") + 1).encode()
+            if await store.swap_setting("n", after, expected=before, now=NOW):
+                return
+
+    await asyncio.gather(*(count_up() for _ in range(20)))
+    assert await store.setting("n") == b"20"

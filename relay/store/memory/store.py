@@ -199,6 +199,13 @@ class MemoryStore(MemoryQueue):
             await self.put_setting(name, value, now=now)
         return self._state.settings[name]
 
+    async def swap_setting(self, name: str, value: bytes, *, expected: bytes | None, now: float) -> bool:
+        """See the contract."""
+        if self._state.settings.get(name) != expected:
+            return False
+        await self.put_setting(name, value, now=now)
+        return True
+
     async def acquire(self, name: str, owner: str, *, now: float, until: float) -> int | None:
         """See the contract."""
         holder, token, end = self._state.leases.get(name, (None, 0, 0.0))

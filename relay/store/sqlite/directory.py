@@ -18,7 +18,8 @@ _PUT_KNOWN = (
 )
 
 
-def _announce(tx: Tx, name: str, now: float) -> None:
+def _put_setting(tx: Tx, name: str, value: bytes, now: float) -> None:
+    tx.execute("INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)", (name, value))
     tx.execute("INSERT INTO change (at, kind, becomes) VALUES (?, 'setting', ?)", (now, name))
 
 
@@ -113,12 +114,7 @@ class Directory(Part):
 
     async def put_setting(self, name: str, value: bytes, *, now: float) -> None:
         """See the contract."""
-
-        def run(tx: Tx) -> None:
-            tx.execute("INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)", (name, value))
-            _announce(tx, name, now)
-
-        await self._write(run)
+        await self._write(lambda tx: _put_setting(tx, name, value, now))
 
     async def put_setting_if_absent(self, name: str, value: bytes, *, now: float) -> bytes:
         """See the contract. Announced where it was absent."""
@@ -127,9 +123,20 @@ class Directory(Part):
             there: bytes | None = tx.execute("SELECT value FROM setting WHERE name = ?", (name,)).get
             if there is not None:
                 return there
-            tx.execute("INSERT INTO setting (name, value) VALUES (?, ?)", (name, value))
-            _announce(tx, name, now)
+            _put_setting(tx, name, value, now)
             return value
+
+        return await self._write(run)
+
+    async def swap_setting(self, name: str, value: bytes, *, expected: bytes | None, now: float) -> bool:
+        """See the contract. The comparison runs in the writing transaction, which excludes every other process."""
+
+        def run(tx: Tx) -> bool:
+            there: bytes | None = tx.execute("SELECT value FROM setting WHERE name = ?", (name,)).get
+            if there != expected:
+                return False
+            _put_setting(tx, name, value, now)
+            return True
 
         return await self._write(run)
 
