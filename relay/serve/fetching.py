@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from relay.core.errors import Damaged, NotNow
 from relay.core.ids import ItemId
 from relay.proto.imap import commands as c
-from relay.proto.imap import encode, structure
+from relay.proto.imap import encode
 from relay.proto.imap.dates import date_time
-from relay.proto.imap.fetch import Attribute, BodyPart, Item, Text
+from relay.proto.imap.fetch import Attribute, BodyPart, Item
 from relay.proto.imap.flags import System
-from relay.proto.mime.header import iter_fields
+from relay.proto.mime.section import Text, pick, span
 from relay.serve import bodies
 from relay.serve.answers import BAD_NUMBER, DONE, Answer, HalfSaid, no
 from relay.serve.summary import Summary
@@ -35,7 +35,6 @@ _PAGE = 100
 _PAGE_OF_FLAGS = 1000
 WHOLE = 1024 * 1024
 """Octets of one section that are read at once, so that damage is found before anything of it is said."""
-_MOST_FIELDS = 10_000
 
 _NEEDS_SUMMARY = frozenset({Attribute.ENVELOPE, Attribute.BODY, Attribute.BODYSTRUCTURE})
 
@@ -195,15 +194,15 @@ class _Response:
         """`BODY[...]`. Damaged, NotNow."""
         assert self._summary is not None
         if not _needs_content(part) and self._summary.header is not None:
-            self._literal(part, _pick(part, self._summary.header))
+            self._literal(part, pick(self._summary.header, part.section))
             return
-        span = structure.span(self._summary.root(), part.part, part.text)
-        if span is None:
+        where = span(self._summary.root(), part.section)
+        if where is None:
             self._words.append(part.label + b' ""')  # a part that does not exist is an empty one, as in Dovecot
             return
-        start, end = span
+        start, end = where
         if part.text in (Text.FIELDS, Text.FIELDS_NOT):
-            self._literal(part, _pick(part, await self._read(start, end)))
+            self._literal(part, pick(await self._read(start, end), part.section))
             return
         if part.partial is not None:
             offset, count = part.partial
@@ -256,17 +255,3 @@ class _Response:
 def _needs_content(part: BodyPart) -> bool:
     """False for what the header in a summary answers."""
     return bool(part.part) or part.text in (Text.ALL, Text.TEXT)
-
-
-def _pick(part: BodyPart, header: bytes) -> bytes:
-    """What a section-text takes of a header section."""
-    if part.text in (Text.HEADER, Text.MIME):
-        return header
-    wanted = {name.lower() for name in part.fields}
-    without = part.text is Text.FIELDS_NOT
-    picked = [
-        header[field.start : field.end]
-        for field in iter_fields(header, 0, len(header), _MOST_FIELDS)
-        if (field.name in wanted) is not without
-    ]
-    return b"".join(picked) + b"\r\n"

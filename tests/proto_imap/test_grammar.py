@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from relay.proto.imap import commands as c
 from relay.proto.imap import grammar, grammar_search
-from relay.proto.imap.fetch import Attribute, BodyPart, Text
+from relay.proto.imap.fetch import Attribute, BodyPart
 from relay.proto.imap.flags import Flags, System
 from relay.proto.imap.grammar import Invalid, Parsed
 from relay.proto.imap.limits import Limits
@@ -30,6 +30,7 @@ from relay.proto.imap.search import (
     Sized,
 )
 from relay.proto.imap.sequence import STAR, SequenceSet
+from relay.proto.mime.section import Text
 
 
 def parse(text: bytes) -> Parsed | Invalid:

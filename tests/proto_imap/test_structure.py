@@ -1,15 +1,15 @@
-"""ENVELOPE, BODYSTRUCTURE and sections of parsed messages on the wire."""
+"""ENVELOPE and BODYSTRUCTURE of parsed messages on the wire, and how a section is named."""
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.proto.imap import structure
-from relay.proto.imap.fetch import BodyPart, Text
+from relay.proto.imap.fetch import BodyPart
 from relay.proto.imap.limits import RESPONSES
 from relay.proto.imap.tokens import Literal, Tokeniser
+from relay.proto.mime.section import Text
 from relay.proto.mime.structure import parse
 
 NESTED = b"""\
@@ -67,40 +67,6 @@ def test_envelope() -> None:
         b'((NIL NIL "c" "example.org")(NIL NIL "Team" NIL)(NIL NIL "d" "example.org")(NIL NIL NIL NIL)) '
         b"NIL NIL NIL NIL)"
     )
-
-
-@pytest.mark.parametrize(
-    ("numbers", "text", "expected"),
-    [
-        ((1,), Text.ALL, b"one"),
-        ((1,), Text.MIME, b"\r\n"),
-        ((1, 1), Text.ALL, b"one"),
-        ((1, 1, 1), Text.ALL, None),
-        (
-            (2,),
-            Text.HEADER,
-            b"Subject: inner\r\nMime-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=y\r\n\r\n",
-        ),
-        ((2, 1), Text.ALL, b"<b>"),
-        ((2, 1), Text.MIME, b"Content-Type: text/html\r\n\r\n"),
-        ((2, 2), Text.ALL, None),
-        ((3,), Text.ALL, b"QUJD"),
-        ((3,), Text.HEADER, None),
-        ((4,), Text.ALL, None),
-    ],
-)
-def test_sections(numbers: tuple[int, ...], text: Text, expected: bytes | None) -> None:
-    found = structure.span(parse(NESTED), numbers, text)
-    assert (None if found is None else NESTED[found[0] : found[1]]) == expected
-
-
-def test_a_message_that_is_no_multipart_is_its_own_part_one() -> None:
-    raw = b"Subject: x\r\n\r\nbody\r\n"
-    root = parse(raw)
-    assert structure.span(root, (1,), Text.ALL) == (14, 20)
-    assert structure.span(root, (1,), Text.MIME) == (0, 14)
-    assert structure.span(root, (1, 1), Text.ALL) is None
-    assert structure.span(root, (), Text.ALL) == (0, 20)
 
 
 def test_labels() -> None:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 from relay.proto.imap import encode
+from relay.proto.mime.section import Section, Text
 
 
 class Attribute(Enum):
@@ -20,17 +21,6 @@ class Attribute(Enum):
     ENVELOPE = b"ENVELOPE"
     BODY = b"BODY"
     BODYSTRUCTURE = b"BODYSTRUCTURE"
-
-
-class Text(Enum):
-    """What of a part is wanted (section-text); the value is its name on the wire."""
-
-    ALL = b""
-    HEADER = b"HEADER"
-    FIELDS = b"HEADER.FIELDS"
-    FIELDS_NOT = b"HEADER.FIELDS.NOT"
-    TEXT = b"TEXT"
-    MIME = b"MIME"
 
 
 class BodyPart(msgspec.Struct, frozen=True):
@@ -46,6 +36,11 @@ class BodyPart(msgspec.Struct, frozen=True):
     """First octet and most octets."""
     legacy: bytes | None = None
     """The old name (`RFC822.HEADER`) under which the answer must come."""
+
+    @property
+    def section(self) -> Section:
+        """What of the message is asked for."""
+        return Section(self.part, self.text, self.fields)
 
     @property
     def label(self) -> bytes:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 from relay.proto.imap.args import Args, BadArgument
-from relay.proto.imap.fetch import LEGACY, MACROS, PLAIN, BodyPart, Item, Text
+from relay.proto.imap.fetch import LEGACY, MACROS, PLAIN, BodyPart, Item
 from relay.proto.imap.sequence import LARGEST
 from relay.proto.imap.tokens import List, Section
+from relay.proto.mime.section import Text
 
 MOST_ITEMS = 200
 """Distinct items of one FETCH (count)."""

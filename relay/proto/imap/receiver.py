@@ -33,7 +33,8 @@ class ContinueWanted(msgspec.Struct, frozen=True):
 class LiteralOffered(msgspec.Struct, frozen=True):
     """A literal to be streamed follows: answer with `accept_literal()` or `refuse_literal()` before `next()`.
 
-    An accepted one comes as `LiteralData`, then `LiteralEnd`. `tokens` is everything since the tag. When `sync` is set, the client sends nothing before it sees `+`.
+    An accepted one comes as `LiteralData`, then `LiteralEnd`. `tokens` is everything since the tag. When `sync`
+    is set, the client sends nothing before it sees `+`.
     """
 
     tag: str

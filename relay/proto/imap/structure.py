@@ -1,11 +1,10 @@
-"""ENVELOPE, BODY and BODYSTRUCTURE of a parsed message on the wire (RFC 9051 7.5.2), and where a section lies in it."""
+"""ENVELOPE, BODY and BODYSTRUCTURE of a parsed message on the wire (RFC 9051 7.5.2)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from relay.proto.imap.encode import nstring, string
-from relay.proto.imap.fetch import Text
 from relay.proto.mime.entity import Kind
 from relay.proto.mime.envelope import Address, Envelope
 from relay.proto.mime.structure import Part
@@ -94,46 +93,3 @@ def _params(params: Sequence[tuple[bytes, bytes]]) -> bytes:
     if not params:
         return b"NIL"
     return b"(" + b" ".join(string(name) + b" " + string(value) for name, value in params) + b")"
-
-
-def find(root: Part, numbers: Sequence[int]) -> Part | None:
-    """The part with these numbers (RFC 9051 6.4.5.1); None when there is none."""
-    part, scope = root, root
-    inside = True
-    for number in numbers:
-        if not inside:
-            return None
-        if scope.kind is Kind.MULTIPART:
-            if number > len(scope.children):
-                return None
-            part = scope.children[number - 1]
-        elif number == 1:
-            part = scope  # a message that is no multipart is its own part 1
-        else:
-            return None
-        # The numbers of an embedded message go on inside it; a leaf of a multipart is its own part 1, as in Dovecot.
-        inside = part.kind is not Kind.LEAF or part is not scope
-        scope = part.children[0] if part.kind is Kind.MESSAGE else part
-    return part
-
-
-def span(root: Part, numbers: Sequence[int], text: Text) -> tuple[int, int] | None:
-    """First octet and end of a section in the raw message; None when the part does not exist.
-
-    For FIELDS and FIELDS_NOT it is the header that they are picked from.
-    """
-    part = find(root, numbers)
-    if part is None:
-        return None
-    if not numbers:
-        if text is Text.ALL:
-            return 0, part.body_end
-        return (part.body_start, part.body_end) if text is Text.TEXT else (0, part.body_start)
-    if text is Text.ALL:
-        return part.body_start, part.body_end
-    if text is Text.MIME:
-        return part.header_start, part.body_start
-    if part.kind is not Kind.MESSAGE:
-        return None  # RFC 9051 6.4.5.1: HEADER and TEXT of a part ask for the message inside it
-    inner = part.children[0]
-    return (inner.body_start, inner.body_end) if text is Text.TEXT else (inner.header_start, inner.body_start)
