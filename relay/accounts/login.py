@@ -32,8 +32,8 @@ from relay.accounts.names import Naming
 from relay.accounts.throttle import Throttle, ThrottleSettings
 from relay.core.clock import Clock
 from relay.core.errors import NotNow
-from relay.obs.metrics import LoginMetrics, LoginSource
-from relay.obs.metrics import LoginResult as Counted
+from relay.obs.login_metrics import LoginMetrics, LoginSource
+from relay.obs.login_metrics import LoginResult as Counted
 from relay.vault.passwords import DUMMY, hash_password, needs_rehash, verify_password
 
 _T = TypeVar("_T")

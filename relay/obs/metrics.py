@@ -24,6 +24,7 @@ from prometheus_client.process_collector import ProcessCollector
 from relay.core.mode import Mode, Service, Signal
 from relay.obs.bounds import FAST, SIZES, SLOW
 from relay.obs.instruments import Family, Maker
+from relay.obs.login_metrics import LoginMetrics
 
 Listener = Literal["mx", "submission", "submissions", "imap", "imaps"]
 SmtpListener = Literal["mx", "submission", "submissions"]
@@ -41,8 +42,6 @@ StoreError = Literal["io", "full", "busy", "damaged", "other"]
 Attempt = Literal["delivered", "deferred", "refused", "unknown", "no_contact"]
 Verification = Literal["found", "absent", "unsure"]
 Gate = Literal["closed", "canary", "open", "paused"]
-LoginSource = Literal["primary", "remembered", "configured", "none"]
-LoginResult = Literal["ok", "refused", "unavailable", "throttled"]
 Serving = Literal["standby", "passed"]
 CommandResult = Literal["ok", "no", "bad"]
 ImapFault = Literal["syntax", "literal", "line", "nesting", "errors", "pipelined_tls", "tls", "timeout"]
@@ -276,24 +275,6 @@ class ServeMetrics:
             "relay_serve_passed_bytes_total",
             "Bytes piped between clients and the primary; for capacity planning.",
             direction=get_args(Direction),
-        )
-
-
-class LoginMetrics:
-    """Password checks, whoever asked."""
-
-    def __init__(self, make: Maker) -> None:
-        self.attempts: Family[tuple[LoginSource, LoginResult], Counter] = make.counters(
-            "relay_login_attempts_total",
-            "Logins by who decided and how. A rise of 'refused' is a password attack or a password change; "
-            "'unavailable' users could not log in because nothing was remembered: raise login.max_age.",
-            source=get_args(LoginSource),
-            result=get_args(LoginResult),
-        )
-        self.verify_seconds: Histogram = make.histogram(
-            "relay_login_verify_seconds",
-            "Time of one password check, queueing included. High: a reconnect storm; raise login.verify_concurrency.",
-            FAST,
         )
 
 
