@@ -33,6 +33,7 @@ from relay.config import Config
 from relay.control.http.app import make_app
 from relay.control.http.server import HttpServer, bind
 from relay.control.sampler import Sampler
+from relay.control.setup.pages import setup_routes
 from relay.core.clock import Clock, SystemClock
 from relay.core.errors import ConfigFault
 from relay.obs import logs, metrics
@@ -186,7 +187,8 @@ async def _serve_http(config: Config, sampler: Sampler, counted: Metrics, stack:
                 f"listen.http: {address} cannot be bound ({error.strerror}). Is something else listening there?"
             ) from None
     if sockets:
-        http = HttpServer(make_app(sampler, counted, names=[config.node.hostname, "localhost"]), sockets)
+        pages = setup_routes(wiring.client_setup(config), SystemClock())
+        http = HttpServer(make_app(sampler, counted, names=[config.node.hostname, "localhost"], more=pages), sockets)
         await http.start()
         stack.push_async_callback(http.stop)
 

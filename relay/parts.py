@@ -14,8 +14,10 @@ from relay.accounts.names import Naming
 from relay.accounts.upstream import PrimaryFirst
 from relay.config import Config
 from relay.control.coordinator import Coordinator
+from relay.control.http.public import PublicServer
 from relay.control.probing import Probing
 from relay.control.sampler import Sampler, SamplerSettings
+from relay.control.setup.pages import setup_app
 from relay.control.singleton import Singleton
 from relay.core.clock import Clock
 from relay.core.envelope import Envelope, Origin
@@ -23,10 +25,10 @@ from relay.core.errors import ConfigFault, Damaged
 from relay.core.ids import ItemId
 from relay.core.mode import Service
 from relay.inbound.budget import ByteBudget
-from relay.inbound.gate import Gate as InboundGate
-from relay.inbound.listener import Listener as SmtpListener
+from relay.inbound.front import smtp_listener
 from relay.inbound.policy import LocalDomainsOnly
 from relay.inbound.ports import Services as InboundServices
+from relay.listen.gate import Gate
 from relay.obs.logs import logger
 from relay.obs.metrics import Metrics
 from relay.primary.client_names import ClientNames, open_dns
@@ -39,8 +41,7 @@ from relay.replay.destination import PrimaryDestination
 from relay.replay.retention import Retention
 from relay.replay.runner import Runner
 from relay.replay.verify import Verifier
-from relay.serve.gate import Gate as ServeGate
-from relay.serve.listener import Listener as ImapListener
+from relay.serve.front import ImapFront
 from relay.serve.ports import Services as ServeServices
 from relay.server_tls import ServerTls
 from relay.spool.feed import Feed
@@ -145,11 +146,17 @@ class Parts:
         """Everything that listens, with the key of the configuration that says so."""
         smtp = self._inbound()
         for one in wiring.smtp_listeners(self._config):
-            yield f"listen.{one.name} ({one.host}:{one.port})", self._open(SmtpListener(smtp, one, self._tls.context))
-        imap = self._serve()
+            yield f"listen.{one.name} ({one.host}:{one.port})", self._open(smtp_listener(smtp, one, self._tls.context))
+        imap = ImapFront(self._serve(), self._tls.context)
+        self.board.watch(lambda _service, _old, _new: imap.heed())
         for other in wiring.imap_listeners(self._config):
             where = f"listen.{other.name} ({other.host}:{other.port})"
-            yield where, self._open(ImapListener(imap, other, self._tls.context))
+            yield where, self._open(imap.listener(other))
+        public = setup_app(wiring.client_setup(self._config), self._clock)
+        shared = self._config.node.workers > 1
+        for address in self._config.listen.https:
+            where = f"listen.https ({address.host}:{address.port})"
+            yield where, PublicServer(public, address.host, address.port, self._tls.context, shared=shared)
 
     def sampler(self, slot: int, version: str) -> Sampler:
         """How the node is."""
@@ -257,7 +264,7 @@ class Parts:
             trace=self._trace,
             clock=self._clock,
             metrics=self._metrics.inbound,
-            gate=InboundGate(settings.limits),
+            gate=Gate(settings.limits),
             budget=ByteBudget(settings.limits.in_flight, self._metrics.inbound.in_flight_bytes),
             names=self._names,
         )
@@ -276,7 +283,7 @@ class Parts:
             board=self.board,
             primary=raw,
             metrics=self._metrics.serve,
-            gate=ServeGate(settings.limits),
+            gate=Gate(settings.limits),
             damaged=self._damaged,
         )
 

@@ -17,11 +17,13 @@ from relay.config.sections import Access as ConfiguredAccess
 from relay.config.sections import PrimaryImapSection, PrimarySmtpSection, UpstreamSection
 from relay.config.units import Address
 from relay.control.probing import ProbeSettings
+from relay.control.setup.settings import ClientSetup, Security, Server
 from relay.core.errors import ConfigFault
 from relay.core.mode import Hysteresis, Service
 from relay.core.retry import Backoff
 from relay.inbound import settings as inbound
 from relay.inbound.policy import LocalDomainsOnly
+from relay.listen.settings import Network, Port
 from relay.obs.logs import LogSettings
 from relay.primary.client_names import ClientNamesSettings
 from relay.primary.imap import Access, ImapSettings
@@ -90,7 +92,7 @@ def smtp_listeners(config: Config) -> list[inbound.ListenerSettings]:
     shared = config.node.workers > 1
     users = config.proxy_protocol.submission
 
-    def ports(name: inbound.ListenerName, binds: tuple[Address, ...], proxy_from: tuple[inbound.Network, ...]) -> None:
+    def ports(name: inbound.ListenerName, binds: tuple[Address, ...], proxy_from: tuple[Network, ...]) -> None:
         found.extend(
             inbound.ListenerSettings(
                 name=name,
@@ -129,14 +131,14 @@ def serve_settings(config: Config, version: str) -> serve.ServeSettings:
     )
 
 
-def imap_listeners(config: Config) -> list[serve.ListenerSettings]:
+def imap_listeners(config: Config) -> list[Port[serve.ListenerName]]:
     """One per address in `listen`."""
     names: tuple[tuple[serve.ListenerName, tuple[Address, ...]], ...] = (
         ("imap", config.listen.imap),
         ("imaps", config.listen.imaps),
     )
     return [
-        serve.ListenerSettings(
+        Port(
             name=name,
             host=bind.host,
             port=bind.port,
@@ -147,6 +149,33 @@ def imap_listeners(config: Config) -> list[serve.ListenerSettings]:
         for name, binds in names
         for bind in binds
     ]
+
+
+def client_setup(config: Config) -> ClientSetup:
+    """What mail clients are told; only services that are listened for are named."""
+    clients, listen, host = config.clients, config.listen, config.node.hostname
+    encrypted = config.tls.certificate is not None
+
+    def servers(named: str | None, *ports: tuple[tuple[Address, ...], int, Security]) -> tuple[Server, ...]:
+        # A port without TLS is not offered: the client would send its password in clear.
+        return tuple(Server(named or host, port, security) for binds, port, security in ports if binds and encrypted)
+
+    return ClientSetup(
+        domains=config.domains.accept,
+        imap=servers(
+            clients.imap_host,
+            (listen.imaps, clients.imaps_port, Security.IMPLICIT),
+            (listen.imap, clients.imap_port, Security.STARTTLS),
+        ),
+        submission=servers(
+            clients.smtp_host,
+            (listen.submissions, clients.submissions_port, Security.IMPLICIT),
+            (listen.submission, clients.submission_port, Security.STARTTLS),
+        ),
+        web_host=clients.web_host or host,
+        display_name=clients.display_name,
+        username=clients.username,
+    )
 
 
 # --- the primary ------------------------------------------------------------------------------------------------------
@@ -208,7 +237,7 @@ def imap_primary(section: PrimaryImapSection) -> ImapSettings:
 
 def pass_through(section: PrimaryImapSection, timeout: float) -> RawSettings:
     """The primary's IMAP, as users are passed through to it."""
-    return RawSettings(endpoint=endpoint(section), open_seconds=timeout)
+    return RawSettings(endpoint=endpoint(section), open_seconds=timeout, forward_client=section.forward_client)
 
 
 # --- replay -----------------------------------------------------------------------------------------------------------

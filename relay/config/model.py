@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from relay.config.faults import wrong
 from relay.config.sections import (
+    ClientsSection,
     DiskSection,
     DomainsSection,
     FailoverSection,
@@ -55,6 +56,7 @@ class Config(BaseSettings):
     listen: ListenSection = ListenSection()
     imap: ImapSection = ImapSection()
     login: LoginSection = LoginSection()
+    clients: ClientsSection = ClientsSection()
     failover: FailoverSection = FailoverSection()
     replay: ReplaySection = ReplaySection()
     retention: RetentionSection = RetentionSection()
@@ -88,9 +90,9 @@ class Config(BaseSettings):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         """What two sections must agree on. The first fault only: each of them needs a decision before the next."""
-        if self.tls.certificate is None and (self.listen.imaps or self.listen.submissions):
+        if self.tls.certificate is None and (self.listen.imaps or self.listen.submissions or self.listen.https):
             raise wrong(
-                "listen.imaps and listen.submissions need a certificate",
+                "listen.imaps, listen.submissions and listen.https need a certificate",
                 "Set tls.certificate and tls.private_key, or empty these lists",
             )
         if self.tls.certificate is None and self.imap.plaintext_auth == "never" and self.listen.imap:

@@ -25,7 +25,7 @@ from relay.config.types import (
     Size,
     key,
 )
-from relay.primary.settings import Forward, TlsMode
+from relay.primary.settings import Forward, ForwardClient, TlsMode
 
 
 class UnknownRecipients(StrEnum):
@@ -162,6 +162,11 @@ class PrimaryImapSection(UpstreamSection):
 
     port: Port = key(143, "Port.")
     tls: TlsMode = key("starttls", "As for primary.smtp.")
+    forward_client: ForwardClient = key(
+        "auto",
+        "How users' addresses reach the primary when they are passed through: id (an ID command with x-originating-ip, "
+        "which Dovecot heeds from login_trusted_networks), none, or auto (id where the primary announces ID).",
+    )
     access: Access = key("none", "How the relay may look into mailboxes (to verify deliveries): none, master or user.")
     master_user: str = key("", "With access = master: LOGIN user<separator>master_user.", example="relay")
     master_separator: str = key("*", "With access = master.")
@@ -206,6 +211,11 @@ class ListenSection(Section):
     imap: Binds = key([], "Mail readers, STARTTLS.", example=["0.0.0.0:143"])
     imaps: Binds = key([], "Mail readers, TLS from the first byte.", example=["0.0.0.0:993"])
     http: Binds = key(["127.0.0.1:8080"], "Metrics, health and status; read-only, without passwords: keep it inside.")
+    https: Binds = key(
+        [],
+        "Set-up of mail clients (autoconfig, Autodiscover, Apple profiles), and nothing else.",
+        example=["0.0.0.0:443"],
+    )
     client_names: bool = key(
         True,
         "Ask the DNS for the names of SMTP clients: for Received lines, and with primary.smtp.forward for the checks "
@@ -242,6 +252,24 @@ class LoginSection(Section):
     failures: int = key(10, "Wrong passwords per client address or account and window; then logins wait.", ge=1)
     window: Duration = key("10m", "See failures.")
     verify_concurrency: int = key(2, "Password checks at a time; each takes 19 MiB and about 50 ms.", ge=1, le=64)
+
+
+class ClientsSection(Section):
+    """What mail clients are told when they set themselves up; see docs/clients.md."""
+
+    imap_host: Host | None = key(None, "Where they read. Not set = node.hostname.", example="mail.example.org")
+    smtp_host: Host | None = key(None, "Where they send. Not set = node.hostname.", example="mail.example.org")
+    web_host: Host | None = key(
+        None, "Where listen.https is found from outside. Not set = node.hostname.", example="mail.example.org"
+    )
+    display_name: str = key("", "Of the service, as people see it. Empty = the domain.", example="Example Mail")
+    username: Literal["address", "local"] = key(
+        "address", "What users log in with: the whole address, or what stands before the @."
+    )
+    imap_port: Port = key(143, "Of listen.imap, as clients see it.")
+    imaps_port: Port = key(993, "Of listen.imaps, the same.")
+    submission_port: Port = key(587, "Of listen.submission, the same.")
+    submissions_port: Port = key(465, "Of listen.submissions, the same.")
 
 
 class LimitsSection(Section):

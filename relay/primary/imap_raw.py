@@ -20,7 +20,7 @@ from enum import StrEnum
 import msgspec
 
 from relay.primary.errors import NoContact
-from relay.primary.settings import Endpoint, TlsMode
+from relay.primary.settings import Endpoint, ForwardClient, TlsMode
 from relay.primary.stream import Closed, Stream
 from relay.primary.tls import client_context
 from relay.proto.imap import client_data, encode
@@ -41,6 +41,7 @@ class RawSettings(msgspec.Struct, frozen=True):
     login_seconds: float = 20.0
     stall_seconds: float = 60.0
     """For the primary to take what fills our send buffer."""
+    forward_client: ForwardClient = ForwardClient.AUTO
 
 
 class Judgement(StrEnum):

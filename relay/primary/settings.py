@@ -33,6 +33,16 @@ class Forward(StrEnum):
     """PROXY protocol version 1 in front of each connection; connections are not reused."""
 
 
+class ForwardClient(StrEnum):
+    """How the address of a user who is passed through reaches the primary's IMAP."""
+
+    AUTO = "auto"
+    """By ID where the primary announces it."""
+    ID = "id"
+    """By an ID command with `x-originating-ip`; Dovecot heeds it from its `login_trusted_networks`."""
+    NONE = "none"
+
+
 class Endpoint(msgspec.Struct, frozen=True):
     """One server port."""
 

@@ -1,4 +1,4 @@
-"""Routes: `/metrics`, `/livez`, `/readyz`, `/api/v1/status`.
+"""Routes of the inner listener: `/metrics`, `/livez`, `/readyz`, `/api/v1/status`, and what is public anyway.
 
 1. GET and HEAD only; no cookies, no CORS, nothing cached.
 2. The API answers only to a Host that no web page on the internet can have (an IP address, a single label, our own
@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -26,8 +26,8 @@ _EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 _REBIND = "Ask by IP address or by the node's own name.\n"
 
 
-def make_app(sampler: Sampler, metrics: Metrics, *, names: Collection[str]) -> Starlette:
-    """The ASGI application; `names` are the host names that the node knows itself by."""
+def make_app(sampler: Sampler, metrics: Metrics, *, names: Collection[str], more: Sequence[Route] = ()) -> Starlette:
+    """The ASGI application; `names` are the host names that the node knows itself by; `more` comes behind."""
     own = frozenset(name.casefold() for name in names)
 
     async def livez(_request: Request) -> Response:
@@ -61,6 +61,7 @@ def make_app(sampler: Sampler, metrics: Metrics, *, names: Collection[str]) -> S
             Route("/readyz", readyz),
             Route("/metrics", page),
             Route("/api/v1/status", status),
+            *more,
         ],
         exception_handlers={Exception: failed},
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _STOP_SECONDS = 5.0
 _START_POLLS = 500
@@ -26,7 +28,15 @@ class _Server(uvicorn.Server):
 class HttpServer:
     """Serves an application on bound sockets."""
 
-    def __init__(self, app: Starlette, sockets: Sequence[socket.socket]) -> None:
+    def __init__(
+        self,
+        app: Starlette,
+        sockets: Sequence[socket.socket],
+        *,
+        context: ssl.SSLContext | None = None,
+        protocol: type[H11Protocol] = H11Protocol,
+    ) -> None:
+        """With a `context` it is HTTPS."""
         self._sockets = list(sockets)
         self._server = _Server(
             uvicorn.Config(
@@ -35,7 +45,8 @@ class HttpServer:
                 access_log=False,
                 lifespan="off",
                 ws="none",
-                http="h11",
+                http=protocol,
+                ssl_context_factory=None if context is None else lambda _config, _default: context,
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,
@@ -46,6 +57,11 @@ class HttpServer:
             )
         )
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """Of the first socket."""
+        return int(self._sockets[0].getsockname()[1])
 
     async def start(self) -> None:
         """Answer from now on."""
