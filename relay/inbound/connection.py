@@ -24,11 +24,12 @@ from relay.core.reply import Reply, reply
 from relay.inbound import replies
 from relay.inbound.body import BLOCK, Hopeless
 from relay.inbound.endings import Close, Refusal
-from relay.inbound.gate import Entry
 from relay.inbound.inlet import Gone, Inlet, LineTooLong
 from relay.inbound.ports import Services
-from relay.inbound.session import Peer, Session, peer_of, tls_of
+from relay.inbound.session import Session, tls_of
 from relay.inbound.settings import ListenerSettings
+from relay.listen.front import Peer
+from relay.listen.listener import SHUTDOWN
 from relay.obs.logs import logger
 from relay.obs.metrics import CodeClass, SmtpFault
 from relay.proto.smtp.command import LONGEST_AUTH_LINE, LONGEST_LINE, parse_line
@@ -38,8 +39,6 @@ _log = logger("inbound")
 
 _LINGER = 2.0
 """Seconds."""
-SHUTDOWN = 2.0
-"""Seconds to wait for the peer's end of TLS."""
 _BATCH = 16 * 1024
 """Octets of replies that gather while more commands wait: a peer that does not read is noticed by then."""
 _TURN = 16
@@ -61,9 +60,7 @@ class Connection(SMTP):
         services: Services,
         listener: ListenerSettings,
         context: ssl.SSLContext | None,
-        *,
-        peer: Peer | None = None,
-        open_now: set[Connection],
+        peer: Peer,
     ) -> None:
         # Not SMTP.__init__: it inspects all members, warns and logs for each connection. What its methods use is here.
         loop = asyncio.get_running_loop()
@@ -79,8 +76,6 @@ class Connection(SMTP):
         self.ended: asyncio.Future[None] = loop.create_future()
         """Done when both the transport and the task are."""
         self._peer = peer
-        self._open_now = open_now
-        self._entered = False
         self._stopping = False
         self._idle = False
         self._out = bytearray()
@@ -91,24 +86,14 @@ class Connection(SMTP):
     # --- asyncio.Protocol ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let it in, or say why not."""
+        """The listener has let it in."""
         self.transport = cast(asyncio.Transport, transport)
-        self._open_now.add(self)
-        peer = self._peer or peer_of(transport)
-        self.session = Session(self.loop, peer, self.listener.name)
+        self.session = Session(self.loop, self._peer, self.listener.name)
         if (description := tls_of(transport)) is not None:
             self.session.secured(description)
-        entry = self.services.gate.enter(peer.address)
-        self.services.metrics.connections[self.listener.name, entry.value].inc()
-        if entry is not Entry.ACCEPTED:
-            self.transport.write(replies.BUSY.encode())
-            self.transport.close()
-            return
-        self._entered = True
-        self.services.metrics.open[self.listener.name].inc()
         self.inlet.attach(self.transport)
         if self.services.names is not None:
-            self.session.name = self.services.names.begin(peer.address)
+            self.session.name = self.services.names.begin(self._peer.address)
         self._handler = self.loop.create_task(self._handle_client())
         self._handler.add_done_callback(lambda _: self._part_ended())
 
@@ -127,10 +112,6 @@ class Connection(SMTP):
         self.resume_writing()
         if self._handler is not None:
             self._handler.cancel()
-        if self._entered:
-            self._entered = False
-            self.services.gate.leave(self.session.client.address)
-            self.services.metrics.open[self.listener.name].dec()
         self.transport = None
         self._part_ended()
 
@@ -158,10 +139,9 @@ class Connection(SMTP):
             self.transport.abort()
 
     def _part_ended(self) -> None:
-        if self.transport is None and (self._handler is None or self._handler.done()):
-            if not self.ended.done():
-                self.ended.set_result(None)
-            self._open_now.discard(self)
+        over = self.transport is None and (self._handler is None or self._handler.done())
+        if over and not self.ended.done():
+            self.ended.set_result(None)
 
     # --- the loop ---
 

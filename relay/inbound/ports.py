@@ -16,9 +16,9 @@ from relay.core.mode import ModeBoard
 from relay.core.reply import Reply
 from relay.inbound.budget import ByteBudget
 from relay.inbound.finishing import Finishing
-from relay.inbound.gate import Gate
 from relay.inbound.policy import RelayPolicy
 from relay.inbound.settings import InboundSettings
+from relay.listen.gate import Gate
 from relay.obs.metrics import InboundMetrics
 from relay.primary.client_names import ClientNames
 from relay.primary.smtp import SmtpPool

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import NamedTuple
 
 from aiosmtpd.smtp import Session as BaseSession
 
@@ -11,14 +10,8 @@ from relay.core.envelope import Origin
 from relay.core.ids import ItemId
 from relay.inbound.body import Body
 from relay.inbound.mailing import Mailing
+from relay.listen.front import Peer
 from relay.primary.client_names import NO_NAME, ClientName
-
-
-class Peer(NamedTuple):
-    """Where the client is: from the socket, or from a PROXY header."""
-
-    address: str
-    port: int
 
 
 class Session(BaseSession):
@@ -72,12 +65,6 @@ class Session(BaseSession):
             return "SMTP"
         name = "UTF8SMTP" if smtputf8 else "ESMTP"
         return name + ("S" if self.tls else "") + ("A" if self.login else "")
-
-
-def peer_of(transport: asyncio.BaseTransport) -> Peer:
-    """The other end of the socket."""
-    name = transport.get_extra_info("peername")
-    return Peer(str(name[0]), int(name[1])) if isinstance(name, tuple) and len(name) >= 2 else Peer("", 0)
 
 
 def tls_of(transport: asyncio.BaseTransport) -> str | None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import msgspec
 
+from relay.listen.settings import Arrival, Crowd, Port
 from relay.proto.smtp.content import ContentRules
 
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 ListenerName = Literal["mx", "submission", "submissions"]
 
 
-class Limits(msgspec.Struct, frozen=True):
+class Limits(Crowd, frozen=True):
     """How much of everything."""
 
     message_size: int = 50 * 1024 * 1024
@@ -23,7 +22,6 @@ class Limits(msgspec.Struct, frozen=True):
     """Messages per connection, announced as MAILMAX."""
     connections: int = 1000
     connections_per_address: int = 50
-    """IPv6 clients count by their /64."""
     errors: int = 20
     """Replies 5xx to the protocol (not to recipients) before a connection is closed."""
     refused_recipients: int = 100
@@ -34,7 +32,7 @@ class Limits(msgspec.Struct, frozen=True):
     """Octets received and not yet handed to the spool, over all connections."""
 
 
-class Deadlines(msgspec.Struct, frozen=True):
+class Deadlines(Arrival, frozen=True):
     """Seconds."""
 
     command: float = 300.0
@@ -49,10 +47,7 @@ class Deadlines(msgspec.Struct, frozen=True):
     """Octets of content per second, over the time that we waited for them."""
     write: float = 60.0
     """For the peer to read its replies."""
-    handshake: float = 30.0
-    proxy_header: float = 5.0
     goodbye: float = 30.0
-    """For transactions under way when the node stops."""
     rest: float = 15.0
     """Content that takes longer is not waited for with a connection to the primary in hand."""
     retry: float = 30.0
@@ -70,18 +65,8 @@ class InboundSettings(msgspec.Struct, frozen=True):
     content: ContentRules = ContentRules()
 
 
-class ListenerSettings(msgspec.Struct, frozen=True):
+class ListenerSettings(Port[ListenerName], frozen=True):
     """One port."""
-
-    name: ListenerName
-    host: str
-    port: int
-    implicit_tls: bool = False
-    proxy_from: tuple[Network, ...] = ()
-    """Peers in these networks must begin with a PROXY header; nobody else may. Empty = plain connections."""
-    reuse_port: bool = False
-    """Several workers share the port."""
-    backlog: int = 512
 
     @property
     def login(self) -> bool:

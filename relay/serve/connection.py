@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
 
 from relay.core.errors import NotNow
 from relay.obs.logs import bound, logger
@@ -21,18 +20,17 @@ _log = logger("serve.connection")
 
 
 class Connection:
-    """Made by the listener; `run` is its life."""
+    """Begins by being made, on a stream that is connected; `client` is an IP address."""
 
-    def __init__(
-        self, stream: Stream, client: str, services: Services, context: Callable[[], ssl.SSLContext | None]
-    ) -> None:
+    def __init__(self, stream: Stream, client: str, services: Services, context: ssl.SSLContext | None) -> None:
         self._stream = stream
         self._services = services
         self._context = context
         self._talk = Talk(stream, client, services.settings.limits.errors, services.metrics)
         self._passage: Passage | None = None
+        self.ended = asyncio.get_running_loop().create_task(self._run())
 
-    async def run(self) -> None:
+    async def _run(self) -> None:
         """Serve until either side has had enough."""
         try:
             with bound(client=self._talk.client):
@@ -69,8 +67,8 @@ class Connection:
             await talk.settle()
             await Session(talk, services, account).run()
 
-    def watch(self) -> None:
-        """Look at the mode: a primary that is down keeps no client."""
+    def heed(self) -> None:
+        """A mode has turned: a primary that is down keeps no client."""
         if self._passage is not None:
             self._passage.end_if_down()
 
@@ -79,3 +77,7 @@ class Connection:
         if self._passage is not None:
             self._passage.stop()
         self._talk.stop()
+
+    def cut(self) -> None:
+        """End now."""
+        self.ended.cancel()

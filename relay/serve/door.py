@@ -14,7 +14,6 @@ import base64
 import binascii
 import ipaddress
 import ssl
-from collections.abc import Callable
 from typing import TypeAlias
 
 import msgspec
@@ -60,7 +59,7 @@ Way: TypeAlias = ByPrimary | ByStandby
 class Door:
     """Runs a conversation up to its login."""
 
-    def __init__(self, talk: Talk, services: Services, context: Callable[[], ssl.SSLContext | None]) -> None:
+    def __init__(self, talk: Talk, services: Services, context: ssl.SSLContext | None) -> None:
         self._talk = talk
         self._services = services
         self._context = context
@@ -75,7 +74,7 @@ class Door:
         return ipaddress.ip_address(self._talk.client.partition("%")[0]).is_loopback
 
     def _capabilities(self) -> bytes:
-        starttls = not self._talk.stream.tls and self._context() is not None
+        starttls = not self._talk.stream.tls and self._context is not None
         return before_login(starttls=starttls, login=self._may_login)
 
     async def run(self) -> Way:
@@ -131,7 +130,7 @@ class Door:
         return None
 
     async def _start_tls(self, tag: str) -> None:
-        talk, context = self._talk, self._context()
+        talk, context = self._talk, self._context
         stream = talk.stream
         if stream.tls or context is None:
             await talk.bad(tag, "No TLS to start")

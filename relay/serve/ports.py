@@ -12,12 +12,12 @@ from relay.accounts.login import LoginResult
 from relay.core.errors import Damaged
 from relay.core.ids import ItemId
 from relay.core.mode import ModeBoard
+from relay.listen.gate import Gate
 from relay.obs.metrics import ServeMetrics
 from relay.primary.imap_raw import RawSettings
 from relay.primary.settings import TlsMode
 from relay.primary.tls import client_context
 from relay.serve.chores import Chores
-from relay.serve.gate import Gate
 from relay.serve.settings import ServeSettings
 from relay.spool.feed import Feed
 from relay.spool.mailboxes import Mailboxes

@@ -1,4 +1,4 @@
-"""The small parts alone: budget, gate, inlet."""
+"""The small parts alone: budget, inlet."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.inbound.budget import ByteBudget
-from relay.inbound.gate import Entry, Gate, neighbourhood
 from relay.inbound.inlet import HIGH_WATER, Gone, Inlet, LineTooLong
-from relay.inbound.settings import Limits
 
 
 class Valve:
@@ -163,25 +161,3 @@ def test_octets_are_conserved_and_nobody_waits_for_ever(steps: list[tuple[int, i
             inlet.close()
 
     asyncio.run(scenario())
-
-
-def test_the_gate_counts_in_all_and_per_neighbourhood() -> None:
-    gate = Gate(Limits(connections=4, connections_per_address=2))
-    assert [gate.enter("192.0.2.1") for _ in range(3)] == [Entry.ACCEPTED, Entry.ACCEPTED, Entry.TOO_MANY_FROM_ADDRESS]
-    assert gate.enter("2001:db8::1") is Entry.ACCEPTED
-    before = gate.crowded
-    assert gate.enter("2001:db8::ffff") is Entry.ACCEPTED
-    assert (before, gate.crowded) == (False, True)
-    assert gate.enter("198.51.100.1") is Entry.TOO_MANY
-    gate.leave("192.0.2.1")
-    assert gate.enter("2001:db8:0:0:1::1") is Entry.TOO_MANY_FROM_ADDRESS
-    assert gate.enter("2001:db8:0:1::1") is Entry.ACCEPTED
-    for address in ("192.0.2.1", "2001:db8::1", "2001:db8::2", "2001:db8:0:1::9"):
-        gate.leave(address)
-    assert gate.open == 0
-
-
-def test_neighbourhoods() -> None:
-    assert neighbourhood("::ffff:192.0.2.1") == "192.0.2.1"
-    assert neighbourhood("fe80::1%eth0") == "fe80::/64"
-    assert neighbourhood("") == ""

@@ -20,11 +20,12 @@ from relay.core.item import ItemState, legal
 from relay.core.mode import Hysteresis, Mode, ModeState, Service, Signal, step
 from relay.core.reply import Reply
 from relay.inbound.budget import ByteBudget
-from relay.inbound.gate import Gate
-from relay.inbound.listener import Listener
+from relay.inbound.front import smtp_listener
 from relay.inbound.policy import LocalDomainsOnly
 from relay.inbound.ports import Services
-from relay.inbound.settings import Deadlines, InboundSettings, Limits, ListenerName, ListenerSettings, Network
+from relay.inbound.settings import Deadlines, InboundSettings, Limits, ListenerName, ListenerSettings
+from relay.listen.gate import Gate
+from relay.listen.settings import Network
 from relay.obs.metrics import Metrics
 from relay.primary.client_names import ClientNames
 from relay.primary.settings import Deadlines as PrimaryDeadlines
@@ -323,7 +324,7 @@ class World:
             budget=ByteBudget(settings.limits.in_flight, self.metrics.inbound.in_flight_bytes),
             names=names,
         )
-        self.listener = Listener(
+        self.listener = smtp_listener(
             self.services,
             ListenerSettings(listener, host, 0, implicit_tls=implicit_tls, proxy_from=proxy_from),
             context,
@@ -342,7 +343,7 @@ class World:
         # What was taken was given back, on every path.
         assert self.services.budget.used == 0
         assert self.services.gate.open == 0
-        assert self.listener.connections == 0
+        assert not self.listener.ends
 
     @property
     def port(self) -> int:
@@ -351,7 +352,7 @@ class World:
 
     async def until_gone(self) -> None:
         """Wait until every connection has ended, with all that its task had to do."""
-        if ends := self.listener._ends():
+        if ends := self.listener.ends:
             _, left = await asyncio.wait(ends, timeout=10)
             assert not left
 

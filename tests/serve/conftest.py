@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,13 +18,15 @@ from relay.core.envelope import Envelope, Origin, Recipient
 from relay.core.errors import Damaged, NotNow
 from relay.core.ids import ItemId
 from relay.core.mode import Mode, Service, Signal
+from relay.listen.gate import Gate
+from relay.listen.listener import Listener
+from relay.listen.settings import Port
 from relay.obs.instruments import Maker
 from relay.obs.metrics import ServeMetrics
 from relay.primary.imap_raw import RawSettings
-from relay.serve.gate import Gate
-from relay.serve.listener import Listener
+from relay.serve.front import ImapFront
 from relay.serve.ports import Services
-from relay.serve.settings import Deadlines, Limits, ListenerSettings, ServeSettings
+from relay.serve.settings import Deadlines, Limits, ListenerName, ServeSettings
 from relay.spool.feed import Feed
 from relay.store.records import Change, ChangeKind
 from tests.peers.certs import Pair, server_context
@@ -45,9 +46,12 @@ class Board:
     def __init__(self) -> None:
         self.modes = dict.fromkeys(Service, Mode.STANDBY)
         self.seen: list[tuple[Service, Signal]] = []
+        self.watchers: list[Callable[[], None]] = []
 
     def all(self, mode: Mode) -> None:
         self.modes = dict.fromkeys(Service, mode)
+        for told in self.watchers:
+            told()
 
     def mode(self, service: Service) -> Mode:
         return self.modes[service]
@@ -107,19 +111,19 @@ class Front:
     board: Board
     logins: Logins
     stack: AsyncExitStack
-    context: ssl.SSLContext
+    imap: ImapFront
     damaged: list[ItemId] = field(default_factory=list)
-    listeners: list[Listener] = field(default_factory=list)
+    listeners: list[Listener[ListenerName]] = field(default_factory=list)
 
-    async def listen(self, *, tls: bool = True, **settings: Any) -> Listener:
-        """A port; `settings` as of `ListenerSettings`."""
-        chosen = ListenerSettings("imap", "127.0.0.1", 0)
-        listener = Listener(self.services, msgspec.structs.replace(chosen, **settings), self.context if tls else None)
+    async def listen(self, **settings: Any) -> Listener[ListenerName]:
+        """A port; `settings` as of `Port`."""
+        chosen: Port[ListenerName] = msgspec.structs.replace(Port("imap", "127.0.0.1", 0), **settings)
+        listener = self.imap.listener(chosen)
         await listener.start()
         self.listeners.append(listener)
         return listener
 
-    async def client(self, listener: Listener | None = None) -> Client:
+    async def client(self, listener: Listener[ListenerName] | None = None) -> Client:
         """A greeted client."""
         listener = listener or (self.listeners[0] if self.listeners else await self.listen())
         client = await self.stack.enter_async_context(await connect(listener.port))
@@ -183,7 +187,7 @@ async def open_fronts(tmp_path: Path, server_pair: Pair) -> AsyncIterator[MakeFr
             *,
             primary: RawSettings | None = None,
             limits: Limits = Limits(),  # noqa: B008  # frozen
-            deadlines: Deadlines = Deadlines(failure=0.01, goodbye=2.0, watch=0.02),  # noqa: B008  # frozen
+            deadlines: Deadlines = Deadlines(failure=0.01, goodbye=2.0),  # noqa: B008  # frozen
             **settings: Any,
         ) -> Front:
             folder = tmp_path / f"spool{len(fronts)}"
@@ -210,7 +214,9 @@ async def open_fronts(tmp_path: Path, server_pair: Pair) -> AsyncIterator[MakeFr
                 damaged=note,
             )
             clients = await stack.enter_async_context(AsyncExitStack())
-            front = Front(spool, services, board, logins, clients, server_context(server_pair), damaged)
+            imap = ImapFront(services, server_context(server_pair))
+            board.watchers.append(imap.heed)
+            front = Front(spool, services, board, logins, clients, imap, damaged)
             fronts.append(front)
 
             async def stop() -> None:

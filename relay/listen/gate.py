@@ -1,4 +1,4 @@
-"""How many connections there are, in all and per address."""
+"""How many connections there are, in all and per address (RFC 5321 7.8: resources are protected)."""
 
 from __future__ import annotations
 
@@ -6,36 +6,42 @@ import ipaddress
 from collections import Counter
 from typing import Literal
 
-from relay.serve.settings import Limits
+from relay.listen.settings import Crowd
 
 Entry = Literal["accepted", "too_many", "too_many_from_address"]
+"""What the gate says."""
 
 
 def neighbourhood(address: str) -> str:
     """What counts as one client: an IPv4 address, or the /64 of an IPv6 one."""
+    if ":" not in address:
+        return address  # IPv4 has one spelling
     try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
+        ip = ipaddress.IPv6Address(address.partition("%")[0])
     except ValueError:
         return address
-    if isinstance(ip, ipaddress.IPv6Address):
-        return str(ip.ipv4_mapped or ipaddress.IPv6Network((ip, 64), strict=False))
-    return str(ip)
+    return str(ip.ipv4_mapped or ipaddress.IPv6Network((ip, 64), strict=False))
 
 
 class Gate:
-    """Counts; one per worker. What was entered must be left."""
+    """Counts; one per protocol and worker. What was entered must be left."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._by_address: Counter[str] = Counter()
+    def __init__(self, limits: Crowd) -> None:
+        self.limits = limits
         self.open = 0
+        self._by_address: Counter[str] = Counter()
+
+    @property
+    def crowded(self) -> bool:
+        """More than three quarters are taken: patience becomes short."""
+        return self.open * 4 > self.limits.connections * 3
 
     def enter(self, address: str) -> Entry:
         """Count a connection in, unless there are too many."""
         key = neighbourhood(address)
-        if self.open >= self._limits.connections:
+        if self.open >= self.limits.connections:
             return "too_many"
-        if self._by_address[key] >= self._limits.connections_per_address:
+        if self._by_address[key] >= self.limits.connections_per_address:
             return "too_many_from_address"
         self.open += 1
         self._by_address[key] += 1

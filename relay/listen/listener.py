@@ -1,0 +1,227 @@
+"""Ports: connections come in here, and leave when the node stops.
+
+1. A connection counts at the gate from the moment its client is known, before any TLS handshake, until its
+   conversation has ended with all that its tasks had to do.
+2. Where nothing has to be learned first (no PROXY header, no implicit TLS) the event loop accepts by itself, which is
+   what a connection per message needs; else the raw socket is ours until client and TLS are settled (`proxy`).
+3. Every wait before the conversation has a deadline; as many connections may be on their way as the gate lets in.
+4. `stop` ends what is idle at once, gives what is under way its time, then cuts. Idempotent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, cast
+
+from relay.core.errors import PeerFault
+from relay.listen import proxy
+from relay.listen.front import Conversation, Counted, Front, Peer, peer_of
+from relay.listen.gate import Gate
+from relay.listen.settings import Arrival, Name, Port
+from relay.listen.sockets import bind
+from relay.obs.logs import logger
+from relay.obs.metrics import Admission
+
+_log = logger("listen")
+SHUTDOWN = 2.0
+"""Seconds to wait for the peer's end of TLS."""
+_RETRY = 0.2
+"""Seconds before accepting again when the process is out of descriptors."""
+
+
+class Listener(Generic[Name]):
+    """One port and what is spoken on it."""
+
+    def __init__(
+        self,
+        port: Port[Name],
+        front: Front,
+        *,
+        gate: Gate,
+        deadlines: Arrival,
+        metrics: Counted[Name],
+        context: ssl.SSLContext | None,
+    ) -> None:
+        if port.implicit_tls and context is None:
+            raise ValueError("implicit TLS needs a certificate")
+        self._settings = port
+        self._front = front
+        self._gate = gate
+        self._deadlines = deadlines
+        self._metrics = metrics
+        self._context = context if port.implicit_tls else None
+        self._server: asyncio.Server | None = None
+        self._socket: socket.socket | None = None
+        self._arriving: set[asyncio.Task[None]] = set()
+        self._conversations: set[Conversation] = set()
+        self._stopping = False
+
+    @property
+    def port(self) -> int:
+        """The port in use; helpful where 0 was configured."""
+        if self._socket is None:
+            raise RuntimeError("not started")
+        return int(self._socket.getsockname()[1])
+
+    @property
+    def ends(self) -> list[asyncio.Future[None]]:
+        """One for each conversation that goes on."""
+        return [conversation.ended for conversation in self._conversations]
+
+    async def start(self) -> None:
+        """Bind and accept. OSError."""
+        settings, loop = self._settings, asyncio.get_running_loop()
+        self._socket = bind(settings.host, settings.port, shared=settings.reuse_port, backlog=settings.backlog)
+        if settings.proxy_from or settings.implicit_tls:
+            self._spawn(self._accept(self._socket))
+        else:
+            self._server = await loop.create_server(
+                lambda: _Arriving(self._walked_in), sock=self._socket, backlog=settings.backlog
+            )
+
+    async def stop(self) -> None:
+        """Invariant 4."""
+        self._stopping = True
+        if self._server is not None:
+            self._server.close()
+        for task in tuple(self._arriving):
+            task.cancel()
+        await asyncio.gather(*self._arriving, return_exceptions=True)
+        if self._socket is not None:
+            self._socket.close()
+        for conversation in tuple(self._conversations):
+            conversation.stop()
+        if ends := self.ends:
+            await asyncio.wait(ends, timeout=self._deadlines.goodbye)
+        for conversation in tuple(self._conversations):
+            conversation.cut()
+        if ends := self.ends:
+            await asyncio.wait(ends)
+        await self._front.drain()
+
+    # --- accepting ---
+
+    def _walked_in(self, transport: asyncio.Transport) -> None:
+        """The loop accepted it; nothing had to be learned first."""
+        if self._stopping:  # accepted by the kernel just before its port was closed
+            self._count("stopping")
+            transport.abort()
+            return
+        peer = peer_of(transport)
+        if self._enters(peer):
+            self._begin(transport, peer)
+        else:
+            transport.write(self._front.busy)
+            transport.close()
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client, address = await loop.sock_accept(listening)
+            except OSError as error:
+                _log.warning("accept_failed", listener=self._settings.name, exc_info=error)
+                await asyncio.sleep(_RETRY)
+                continue
+            if len(self._arriving) > self._gate.limits.connections:
+                self._count("too_many")
+                client.close()
+                continue
+            client.setblocking(False)
+            self._spawn(self._introduce(client, Peer(address[0], address[1])))
+
+    async def _introduce(self, client: socket.socket, peer: Peer) -> None:
+        """Who is it, may it come in, and is the line private? Then the conversation begins as any other."""
+        try:
+            if proxy.trusted(peer.address, self._settings.proxy_from):
+                async with asyncio.timeout(self._deadlines.proxy_header):
+                    peer = await proxy.client_behind(client, peer)
+        except (OSError, PeerFault):  # TimeoutError is an OSError
+            self._count("proxy_header")
+            client.close()
+            return
+        except asyncio.CancelledError:
+            client.close()
+            raise
+        if self._enters(peer):
+            await self._connect(client, peer)
+        else:
+            if self._context is None:
+                with contextlib.suppress(OSError):  # as far as it fits into the socket's buffer
+                    client.send(self._front.busy)
+            client.close()
+
+    async def _connect(self, client: socket.socket, peer: Peer) -> None:
+        """From a socket to a transport, through the handshake where there is one."""
+        begun = False
+
+        def begin(transport: asyncio.Transport) -> None:
+            nonlocal begun
+            begun = True
+            self._begin(transport, peer)
+
+        handshake, shutdown = (self._deadlines.handshake, SHUTDOWN) if self._context else (None, None)
+        try:
+            # The loop owns the socket now, and closes it when the handshake fails.
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: _Arriving(begin),
+                client,
+                ssl=self._context,
+                ssl_handshake_timeout=handshake,
+                ssl_shutdown_timeout=shutdown,
+            )
+        except OSError:  # ssl.SSLError is one
+            self._front.handshake_failed()
+        finally:
+            if not begun:
+                self._gate.leave(peer.address)
+
+    # --- from the gate to the end ---
+
+    def _enters(self, peer: Peer) -> bool:
+        entry = self._gate.enter(peer.address)
+        self._count(entry)
+        return entry == "accepted"
+
+    def _begin(self, transport: asyncio.Transport, peer: Peer) -> None:
+        try:
+            conversation = self._front.begin(transport, peer)
+        except BaseException:
+            self._gate.leave(peer.address)
+            transport.abort()
+            raise
+        self._conversations.add(conversation)
+        level = self._metrics.open[self._settings.name]
+        level.inc()
+
+        def ended(_: object) -> None:
+            self._conversations.discard(conversation)
+            self._gate.leave(peer.address)
+            level.dec()
+
+        conversation.ended.add_done_callback(ended)
+
+    def _count(self, result: Admission) -> None:
+        self._metrics.connections[self._settings.name, result].inc()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._arriving.add(task)
+        task.add_done_callback(self._arriving.discard)
+
+
+class _Arriving(asyncio.Protocol):
+    """Stands in until it is known whose connection this is."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[[asyncio.Transport], None]) -> None:
+        self._call = call
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The loop gives us the transport."""
+        self._call(cast(asyncio.Transport, transport))
