@@ -18,10 +18,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.peers import people, workdir
+from tests.peers import people
 from tests.peers.certs import Pair
 from tests.peers.ports import LOOPBACK, free_port
-from tests.peers.process import PeerFailed, PeerProcess
+from tests.peers.process import PATIENCE, Peer, PeerFailed, PeerProcess
 
 EXCHANGE_CAPABILITY = "IMAP4 IMAP4rev1 UIDPLUS MOVE ID CHILDREN IDLE NAMESPACE LITERAL+"
 """What Exchange 2013 and later announce: no CONDSTORE, QRESYNC, SPECIAL-USE or ESEARCH."""
@@ -181,12 +181,12 @@ class DovecotSettings:
     """Lines of configuration that come last and win."""
 
 
-class Dovecot:
+class Dovecot(Peer):
     """One private instance; ports stay the same after every restart."""
 
     def __init__(self, settings: DovecotSettings) -> None:
+        super().__init__("dc")
         self.settings = settings
-        self.directory = workdir.make("dc")
         self.imap_port = free_port()
         self.imaps_port = free_port()
         self.maildirs = settings.maildirs or self.directory / "mail"
@@ -194,7 +194,7 @@ class Dovecot:
         self.log = self.directory / "dovecot.log"
         self._passwords = {address: people.password_of(address) for address in settings.people}
         self._configure()
-        self._master = PeerProcess(
+        self._process = PeerProcess(
             ["/usr/sbin/dovecot", "-F", "-c", str(self.directory / "dovecot.conf")],
             log=self.directory / "master.log",
         )
@@ -236,42 +236,11 @@ class Dovecot:
 
     def start(self) -> None:
         """Start it and wait for its greeting."""
-        self._master.spawn()
+        self.process.spawn()
         try:
-            self._master.await_port(self.imap_port, expect=b"* OK ")
+            self.process.await_port(self.imap_port, expect=b"* OK ")
         except PeerFailed as problem:
             raise PeerFailed(f"{problem}\n{self.logged()[-2000:]}") from problem
-
-    def stop(self) -> None:
-        """End it."""
-        self._master.stop()
-
-    def kill(self) -> None:
-        """SIGKILL for all its processes."""
-        self._master.kill()
-
-    def stall(self) -> None:
-        """It still accepts connections (the kernel does) and then hangs."""
-        self._master.stall()
-
-    def cont(self) -> None:
-        """Undo `stall`."""
-        self._master.cont()
-
-    def close(self) -> None:
-        """End it and remove its directory."""
-        self._master.kill()
-        workdir.remove(self.directory)
-
-    @property
-    def pid(self) -> int:
-        """Pid of its master process."""
-        return self._master.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether its master process is alive."""
-        return self._master.running
 
     def password(self, address: str) -> str:
         """The password that is in force for an address."""
@@ -291,13 +260,13 @@ class Dovecot:
 
     def _settle(self, address: str, password: str, *, accepted: bool) -> None:
         """Dovecot looks at the file at most once a second: ask until it has."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while self.running and self._accepts(address, password) is not accepted:
             if time.monotonic() > deadline:
                 raise PeerFailed(f"the change of users was not noticed\n{self.logged()[-2000:]}")
 
     def _accepts(self, address: str, password: str) -> bool:
-        with imaplib.IMAP4(LOOPBACK, self.imap_port, timeout=20) as client:
+        with imaplib.IMAP4(LOOPBACK, self.imap_port, timeout=PATIENCE) as client:
             try:
                 client.login(address, password)
             except client.error:
@@ -319,7 +288,7 @@ class Dovecot:
     @contextlib.contextmanager
     def login(self, address: str) -> Iterator[imaplib.IMAP4]:
         """A second opinion: the standard library's IMAP client, logged in as a user."""
-        with imaplib.IMAP4(LOOPBACK, self.imap_port, timeout=20) as client:
+        with imaplib.IMAP4(LOOPBACK, self.imap_port, timeout=PATIENCE) as client:
             client.login(address, self.password(address))
             yield client
 
@@ -331,21 +300,6 @@ class Dovecot:
                 return []
             _, parts = client.uid("FETCH", "1:*", "(UID BODY.PEEK[])")
             return [part[1] for part in parts if isinstance(part, tuple)]
-
-    def logged(self) -> str:
-        """Its log so far."""
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
-
-    def __enter__(self) -> Dovecot:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _release() -> tuple[int, int]:

@@ -21,6 +21,7 @@ from enum import Enum, auto
 from typing import Final
 
 from tests.peers.ports import LOOPBACK, free_port, reset
+from tests.peers.process import PATIENCE
 
 
 class Side(Enum):
@@ -189,12 +190,12 @@ class FaultProxy:
         """Close everything; no task is left."""
         await self.refuse()
 
-    async def wait_fired(self, count: int = 1, *, timeout: float = 20.0) -> None:
+    async def wait_fired(self, count: int = 1, *, timeout: float = PATIENCE) -> None:
         """Until so many faults have happened."""
         async with asyncio.timeout(timeout), self._happened:
             await self._happened.wait_for(lambda: len(self.fired) >= count)
 
-    async def wait_connections(self, count: int, *, timeout: float = 20.0) -> None:
+    async def wait_connections(self, count: int, *, timeout: float = PATIENCE) -> None:
         """Until so many connections have been accepted."""
         async with asyncio.timeout(timeout), self._happened:
             await self._happened.wait_for(lambda: self.connections >= count)

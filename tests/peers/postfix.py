@@ -18,9 +18,9 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.peers import people, workdir
+from tests.peers import people
 from tests.peers.ports import LOOPBACK, free_port
-from tests.peers.process import PeerFailed, PeerProcess
+from tests.peers.process import Peer, PeerFailed, PeerProcess
 
 _MASTER = """\
 {listen} inet n - n - - smtpd
@@ -71,19 +71,22 @@ class PostfixSettings:
     processes: int = 100
 
 
-class Postfix:
-    """One private instance; `start` it, `port` is where it listens, the same after every restart."""
+class Postfix(Peer):
+    """One private instance; `start` it, `port` is where it listens, the same after every restart.
+
+    Mail that it has queued stays queued when it is stopped or killed.
+    """
 
     def __init__(self, settings: PostfixSettings | None = None) -> None:
+        super().__init__("pf")
         self.settings = settings or PostfixSettings()
-        self.directory = workdir.make("pf")
         self.port = free_port()
         self.config = self.directory / "etc"
         self.maildirs = self.directory / "mail"
         self.log = self.directory / "mail.log"
         self._daemons = Path(self._system_default("daemon_directory"))
         self._configure()
-        self._master = PeerProcess(
+        self._process = PeerProcess(
             [str(self._daemons / "master"), "-c", str(self.config), "-d"], log=self.directory / "master.log"
         )
 
@@ -174,34 +177,8 @@ class Postfix:
 
     def start(self) -> None:
         """Start it and wait for its greeting."""
-        self._master.spawn()
-        self._master.await_port(self.port, expect=b"220 ")
-
-    def stop(self) -> None:
-        """End it; queued mail stays queued."""
-        self._master.stop()
-
-    def kill(self) -> None:
-        """SIGKILL for all its processes."""
-        self._master.kill()
-
-    def stall(self) -> None:
-        """It still accepts connections (the kernel does) and then hangs."""
-        self._master.stall()
-
-    def cont(self) -> None:
-        """Undo `stall`."""
-        self._master.cont()
-
-    def close(self) -> None:
-        """End it and remove its directory."""
-        self._master.kill()
-        workdir.remove(self.directory)
-
-    @property
-    def running(self) -> bool:
-        """Whether its master process is alive."""
-        return self._master.running
+        self.process.spawn()
+        self.process.await_port(self.port, expect=b"220 ")
 
     def reconfigure(self, **parameters: str) -> None:
         """Change main.cf parameters. A running instance is restarted: a reload leaves open sessions as they are."""
@@ -225,10 +202,6 @@ class Postfix:
         listing = self._run("postqueue", "-j")
         return sum(1 for line in listing.splitlines() if line.strip())
 
-    def logged(self) -> str:
-        """Its log so far."""
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
-
     def mail(self, address: str) -> Iterator[bytes]:
         """Messages in an address's Maildir, as files hold them: lines end in LF, three trace lines on top."""
         local, _, domain = address.rpartition("@")
@@ -245,17 +218,6 @@ class Postfix:
         if result.returncode:
             raise PeerFailed(f"{command}: {result.stdout}{result.stderr}{self.logged()[-2000:]}")
         return result.stdout
-
-    def __enter__(self) -> Postfix:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _queue_directories(postfix: int, postdrop: int) -> Iterator[tuple[str, int, int, int]]:

@@ -1,5 +1,7 @@
 """A peer as a process group: started, stopped, killed and stalled by its own pid, with its output kept in a file.
 
+`PeerProcess` is the group, `Peer` the server that a test holds: a group, a directory and a log.
+
 1. `start` returns only when the peer greets on its port; it raises with the peer's log when it ends or is late.
 2. After `stop` or `kill` no process of the group is left.
 """
@@ -12,12 +14,16 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final, Self
 
+from tests.peers import workdir
 from tests.peers.ports import LOOPBACK
 
+PATIENCE: Final = 60.0
+"""Seconds that anything here is waited for. It only bounds a wait that ends early: a machine may be busy."""
 _TICK: Final = 0.02
 """Seconds between two looks while waiting; each wait ends early when the process does."""
 
@@ -75,7 +81,7 @@ class PeerProcess:
                 start_new_session=True,
             )
 
-    def await_port(self, port: int, *, expect: bytes = b"", timeout: float = 20.0) -> None:
+    def await_port(self, port: int, *, expect: bytes = b"", timeout: float = PATIENCE) -> None:
         """Wait until the peer greets; PeerFailed when it ends first or is late."""
         assert self._process is not None
         deadline = time.monotonic() + timeout
@@ -91,7 +97,7 @@ class PeerProcess:
                 code = self._process.wait(_TICK)
                 raise PeerFailed(f"{self._argv[0]} ended with {code}\n{self.log_tail()}")
 
-    def wait(self, timeout: float = 20.0) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """Exit code of the leader; PeerFailed when it does not end in time."""
         assert self._process is not None
         try:
@@ -110,7 +116,7 @@ class PeerProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 
-    def stop(self, *, timeout: float = 20.0) -> int | None:
+    def stop(self, *, timeout: float = PATIENCE) -> int | None:
         """End it politely (SIGTERM to the leader), then the rest of the group hard; the leader's exit code."""
         if self._process is None:
             return None
@@ -128,7 +134,7 @@ class PeerProcess:
             return
         self.signal_group(signal.SIGKILL)
         self._process.wait()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while group_alive(self._process.pid):
             if time.monotonic() > deadline:
                 raise PeerFailed(f"processes of {self._argv[0]} survive SIGKILL")
@@ -147,6 +153,77 @@ class PeerProcess:
         if not self.log.exists():
             return "(no log)"
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+class Peer(ABC):
+    """What every peer can be told; a context manager is a peer that runs inside it."""
+
+    log: Path
+    """What it says about itself."""
+    _stop_seconds: ClassVar[float] = PATIENCE
+    """How long it may take to end politely."""
+
+    def __init__(self, kind: str) -> None:
+        self.directory = workdir.make(kind)
+        self._process: PeerProcess | None = None
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it and wait for its greeting."""
+
+    @property
+    def process(self) -> PeerProcess:
+        """Its process group; PeerFailed when it never had one."""
+        if self._process is None:
+            raise PeerFailed(f"{type(self).__name__} was never started")
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        """Pid of its leader."""
+        return self.process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether its leader is alive."""
+        return self._process is not None and self._process.running
+
+    def stop(self) -> int | None:
+        """End it politely; the leader's exit code."""
+        return None if self._process is None else self._process.stop(timeout=self._stop_seconds)
+
+    def kill(self) -> None:
+        """SIGKILL for all its processes."""
+        if self._process is not None:
+            self._process.kill()
+
+    def stall(self) -> None:
+        """It still accepts connections (the kernel does) and then hangs."""
+        self.process.stall()
+
+    def cont(self) -> None:
+        """Undo `stall`."""
+        self.process.cont()
+
+    def close(self) -> None:
+        """End it and remove its directory."""
+        self.kill()
+        workdir.remove(self.directory)
+
+    def logged(self) -> str:
+        """Its log so far."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _reap(group: int) -> None:

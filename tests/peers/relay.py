@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from relay.vault.keys import init_key_file
-from tests.peers import people, workdir
+from tests.peers import people
 from tests.peers.certs import Pair
 from tests.peers.ports import LOOPBACK, free_port
-from tests.peers.process import PeerFailed, PeerProcess
+from tests.peers.process import PATIENCE, Peer, PeerFailed, PeerProcess
 
 Config = Mapping[str, Mapping[str, Any]]
 """Section (dotted) to its keys."""
@@ -53,12 +53,14 @@ class RelaySettings:
     """Command that runs the relay, such as strace."""
 
 
-class Relay:
+class Relay(Peer):
     """One relay. `start` it; `mx_port`, `imap_port` and `http_port` are where it listens."""
 
+    _stop_seconds = 45.0  # what docs/install.md tells operators to allow it
+
     def __init__(self, settings: RelaySettings) -> None:
+        super().__init__("rl")
         self.settings = settings
-        self.directory = workdir.make("rl")
         self.data_dir = settings.data_dir or self.directory / "data"
         self.mx_port, self.imap_port, self.http_port = free_port(), free_port(), free_port()
         self.config_file = self.directory / "relay.toml"
@@ -70,7 +72,6 @@ class Relay:
         secret.write_text(people.MASTER_PASSWORD)
         secret.chmod(0o600)
         self.config_file.write_text(_toml(self._config(secret)))
-        self._process: PeerProcess | None = None
 
     def _config(self, secret: Path) -> dict[str, dict[str, Any]]:
         s = self.settings
@@ -125,7 +126,7 @@ class Relay:
         self._process = PeerProcess(argv, log=self.log, env=env)
         self._process.spawn()
 
-    def await_ready(self, *, timeout: float = 30.0) -> None:
+    def await_ready(self, *, timeout: float = PATIENCE) -> None:
         """Until it greets on its MX port."""
         self.process.await_port(self.mx_port, expect=b"220 ", timeout=timeout)
 
@@ -134,38 +135,12 @@ class Relay:
         self.spawn(crash=crash, prefix=prefix)
         self.await_ready()
 
-    @property
-    def process(self) -> PeerProcess:
-        """The leader's process group."""
-        if self._process is None:
-            raise PeerFailed("the relay was never started")
-        return self._process
-
-    @property
-    def running(self) -> bool:
-        """Whether its leader is alive."""
-        return self._process is not None and self._process.running
-
-    def stop(self) -> int | None:
-        """SIGTERM and wait; the exit code."""
-        return None if self._process is None else self._process.stop(timeout=40)
-
-    def kill(self) -> None:
-        """SIGKILL for all its processes."""
-        if self._process is not None:
-            self._process.kill()
-
     def workers(self) -> list[int]:
         """Pids of the leader's children."""
         found: list[int] = []
         for listing in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
             found += map(int, listing.read_text().split())
         return sorted(found)
-
-    def close(self) -> None:
-        """End it and remove its directory."""
-        self.kill()
-        workdir.remove(self.directory)
 
     def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run an operator's command on this relay's configuration."""
@@ -175,7 +150,7 @@ class Relay:
             check=False,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
         )
         if check and result.returncode:
             raise PeerFailed(f"relay {' '.join(arguments)}: {result.returncode}\n{result.stdout}{result.stderr}")
@@ -184,7 +159,7 @@ class Relay:
     def get(self, path: str) -> tuple[int, bytes]:
         """Status and body of a page of its HTTP service."""
         try:
-            with urllib.request.urlopen(f"http://{LOOPBACK}:{self.http_port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://{LOOPBACK}:{self.http_port}{path}", timeout=PATIENCE) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as refusal:
             with refusal:
@@ -226,7 +201,7 @@ class Relay:
                 total += float(match[3])
         return total
 
-    def until(self, what: Callable[[], bool], *, timeout: float = 30.0, why: str = "it never happened") -> None:
+    def until(self, what: Callable[[], bool], *, timeout: float = PATIENCE, why: str = "it never happened") -> None:
         """Ask again until it is so; PeerFailed with the relay's log when it never is."""
         deadline = time.monotonic() + timeout
         while not what():
@@ -236,17 +211,6 @@ class Relay:
                 raise PeerFailed(f"the relay has ended while waited for\n{self.process.log_tail(60)}")
             # Each question is a pause of its own; this one keeps a quick one from eating a core.
             self.process.pause()
-
-    def __enter__(self) -> Relay:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _toml(config: Mapping[str, Mapping[str, Any]]) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from tests.peers.ports import LOOPBACK, reset
+from tests.peers.process import PATIENCE
 
 _LINE: Final = re.compile(rb"([2-5][0-5][0-9])([ -])([^\x00-\x08\x0a-\x1f\x7f]*)\r\n")
 _MAX_LINE: Final = 512
@@ -73,7 +74,7 @@ class SmtpClient:
         port: int,
         *,
         host: str = LOOPBACK,
-        timeout: float = 20.0,
+        timeout: float = PATIENCE,
         tls: ssl.SSLContext | None = None,
         source: str | None = None,
         greet: bool = True,

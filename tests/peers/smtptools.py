@@ -8,12 +8,10 @@ import re
 import subprocess
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
-from tests.peers import workdir
 from tests.peers.ports import LOOPBACK, free_port
-from tests.peers.process import PeerFailed, PeerProcess
+from tests.peers.process import Peer, PeerFailed, PeerProcess
 
 _COUNT: Final = re.compile(rb"(\d+)\r")
 
@@ -54,13 +52,13 @@ def smtp_source(
     return Load(messages, seconds)
 
 
-class SmtpSink:
+class SmtpSink(Peer):
     """smtp-sink on a loopback port: takes every message and forgets it; `received` counts them."""
 
     def __init__(self, *options: str) -> None:
+        super().__init__("sink")
         self.port = free_port()
-        self.directory = workdir.make("sink")
-        self.log: Path = self.directory / "sink.log"
+        self.log = self.directory / "sink.log"
         argv: Sequence[str] = [
             *("/usr/sbin/smtp-sink", "-c", "-u", "nobody", *options),
             *(f"inet:{LOOPBACK}:{self.port}", "1024"),
@@ -69,22 +67,13 @@ class SmtpSink:
 
     def start(self) -> None:
         """Start it and wait for its greeting."""
-        self._process.spawn()
-        self._process.await_port(self.port, expect=b"220 ")
+        self.process.spawn()
+        self.process.await_port(self.port, expect=b"220 ")
 
     def spawn(self) -> None:
         """Start it (again) without waiting or connecting: the first session is somebody else's. Counts begin anew."""
         self.log.write_bytes(b"")
-        self._process.spawn()
-
-    def stop(self) -> None:
-        """End it."""
-        self._process.stop()
-
-    def close(self) -> None:
-        """End it and remove its directory."""
-        self._process.kill()
-        workdir.remove(self.directory)
+        self.process.spawn()
 
     @property
     def received(self) -> int:
@@ -101,14 +90,3 @@ class SmtpSink:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 1000))
             counts = re.findall(counter, log.read())
         return int(counts[-1]) if counts else 0
-
-    def __enter__(self) -> SmtpSink:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -11,6 +11,7 @@ import pytest_asyncio
 from tests.peers.faultproxy import END_OF_MAIL, Break, Fault, FaultProxy, Script, Shape, Side
 from tests.peers.plugin import MakeProxy
 from tests.peers.ports import LOOPBACK
+from tests.peers.process import PATIENCE
 
 
 class Recorder:
@@ -57,7 +58,7 @@ async def converse(proxy: FaultProxy, data: bytes, *, half_close: bool = True) -
     """Send, say EOF, and return what comes back until the end."""
     reader, writer = await asyncio.open_connection(LOOPBACK, proxy.port)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             writer.write(data)
             if half_close:
                 writer.write_eof()
@@ -81,7 +82,7 @@ async def test_cut_at_a_byte_number(fault_proxy: MakeProxy, recorder: Recorder, 
     cut = Fault(side=Side.UP, at=place, action=Break.CUT)
     proxy = await fault_proxy(recorder.port, Script(faults=(cut,)))
     assert await converse(proxy, b"0123456789abc", half_close=False) == b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await recorder.closed.wait()
     assert recorder.data == b"0123456789abc"[:place]
     assert proxy.fired == [cut]
@@ -96,7 +97,7 @@ async def test_cut_around_the_final_dot(
     cut = Fault(side=Side.UP, at=END_OF_MAIL, action=Break.CUT, after=after)
     proxy = await fault_proxy(recorder.port, Script(faults=(cut,), up=Shape(block=block)))
     await converse(proxy, b"mail\r\n.two\r\n.\r\nQUIT\r\n", half_close=False)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await recorder.closed.wait()
     if after or block > 15:
         assert recorder.data == passed
@@ -111,7 +112,7 @@ async def test_the_second_reply_is_lost(fault_proxy: MakeProxy, recorder: Record
     proxy = await fault_proxy(recorder.port, Script(faults=(lost,)))
     reader, writer = await asyncio.open_connection(LOOPBACK, proxy.port)
     writer.write(b"one")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         assert await reader.readuntil(b"\r\n") == b"250 ok\r\n"
         writer.write(b"two")
         with pytest.raises(ConnectionResetError):

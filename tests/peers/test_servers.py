@@ -17,7 +17,7 @@ from tests.peers.dovecot import EXCHANGE_CAPABILITY, Dovecot, DovecotSettings
 from tests.peers.plugin import MakeDovecot, MakePostfix
 from tests.peers.ports import LOOPBACK, free_port
 from tests.peers.postfix import Postfix, PostfixSettings
-from tests.peers.process import group_alive
+from tests.peers.process import PATIENCE, group_alive
 from tests.peers.smtpclient import SmtpClient
 from tests.peers.smtptools import SmtpSink, smtp_source
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.peers
 MESSAGE = b"Subject: one\r\nMessage-ID: <one@example.net>\r\n\r\n.leading dot\r\n\r\nlast line\r\n"
 
 
-def until(what: Callable[[], bool], *, timeout: float = 20.0) -> None:
+def until(what: Callable[[], bool], *, timeout: float = PATIENCE) -> None:
     """Ask a peer again until it agrees; each question takes it a while."""
     deadline = time.monotonic() + timeout
     while not what():
@@ -123,10 +123,10 @@ async def test_postfix_can_be_reconfigured_while_it_runs(make_postfix: MakePostf
 
 def test_dovecot_talks_tls_and_knows_master_users(dovecot: Dovecot, authority: Authority) -> None:
     context = authority.client_context()
-    with imaplib.IMAP4_SSL("localhost", dovecot.imaps_port, ssl_context=context, timeout=20) as client:
+    with imaplib.IMAP4_SSL("localhost", dovecot.imaps_port, ssl_context=context, timeout=PATIENCE) as client:
         client.login(f"bob@example.org*{people.MASTER_USER}", people.MASTER_PASSWORD)
         assert client.select("INBOX")[0] == "OK"
-    with imaplib.IMAP4(LOOPBACK, dovecot.imap_port, timeout=20) as plain:
+    with imaplib.IMAP4(LOOPBACK, dovecot.imap_port, timeout=PATIENCE) as plain:
         plain.starttls(context)
         plain.login("bob@example.org", people.password_of("bob@example.org"))
         assert {"CONDSTORE", "QRESYNC", "UIDPLUS", "MOVE"} <= set(plain.capability()[1][0].decode().split())
@@ -157,10 +157,10 @@ def test_dovecot_changes_passwords_and_forgets_users(make_dovecot: MakeDovecot, 
     peer = make_dovecot(DovecotSettings(certificate=server_pair))
     peer.set_password("alice@example.org", "another one")
     assert peer.messages("alice@example.org") == []
-    with imaplib.IMAP4(LOOPBACK, peer.imap_port, timeout=20) as client, pytest.raises(imaplib.IMAP4.error):
+    with imaplib.IMAP4(LOOPBACK, peer.imap_port, timeout=PATIENCE) as client, pytest.raises(imaplib.IMAP4.error):
         client.login("alice@example.org", people.password_of("alice@example.org"))
     peer.remove_user("bob@example.org")
-    with imaplib.IMAP4(LOOPBACK, peer.imap_port, timeout=20) as client, pytest.raises(imaplib.IMAP4.error):
+    with imaplib.IMAP4(LOOPBACK, peer.imap_port, timeout=PATIENCE) as client, pytest.raises(imaplib.IMAP4.error):
         client.login("bob@example.org", people.password_of("bob@example.org"))
 
 
@@ -169,7 +169,7 @@ def test_dovecot_shows_what_postfix_delivers(
 ) -> None:
     sender = make_postfix(PostfixSettings())
     reader = make_dovecot(DovecotSettings(certificate=server_pair, maildirs=sender.maildirs))
-    with smtplib.SMTP(LOOPBACK, sender.port, timeout=20) as client:
+    with smtplib.SMTP(LOOPBACK, sender.port, timeout=PATIENCE) as client:
         client.sendmail("sender@example.net", ["alice@example.org"], MESSAGE)
     until(lambda: bool(reader.messages("alice@example.org")))
     assert reader.messages("alice@example.org")[0].endswith(b"\r\n" + MESSAGE)
@@ -200,5 +200,5 @@ def test_ports_are_ours_and_below_the_ephemeral_range() -> None:
 
 def test_certificates_verify_against_their_authority_only(authority: Authority, dovecot: Dovecot) -> None:
     with pytest.raises(ssl.SSLCertVerificationError):
-        imaplib.IMAP4_SSL("localhost", dovecot.imaps_port, ssl_context=ssl.create_default_context(), timeout=20)
+        imaplib.IMAP4_SSL("localhost", dovecot.imaps_port, ssl_context=ssl.create_default_context(), timeout=PATIENCE)
     assert authority.ca.read_text().startswith("-----BEGIN CERTIFICATE-----")
