@@ -32,6 +32,7 @@ from relay.cli.common import (
     size,
     table,
 )
+from relay.cli.zone import ZoneLine, as_table, zone_lines
 from relay.config import ConfigFaults
 from relay.core.clock import SystemClock
 from relay.core.errors import ConfigFault, Damaged, RelayError
@@ -67,21 +68,28 @@ def check(*, no_dns: bool, path: Path | None, as_json: bool) -> int:
     Example:
       relay check -c /etc/relay/relay.toml
     """
+    zone: list[ZoneLine] = []
     try:
         config = load_config(path)
     except ConfigFaults as faults:
         steps = [Step(fault.key, "fail", f"{fault.problem}. {fault.hint}".strip()) for fault in faults.faults]
     else:
-        steps = run_async(_check(config, ask_dns=not no_dns))
+        steps, zone = run_async(_both(config, ask_dns=not no_dns))
     well = all(step.result != "fail" for step in steps)
     if as_json:
-        print_json({"ok": well, "steps": steps})
+        print_json({"ok": well, "steps": steps, "dns_to_set": zone})
     else:
         shown = table("", "", "")
         for step in steps:
             shown.add_row(step.result.upper() if step.result != "ok" else "ok", safe(step.what), safe(step.detail))
         console().print(shown)
+        if zone:
+            console().print(as_table(zone))
     return OK if well else PROBLEM
+
+
+async def _both(config: Config, *, ask_dns: bool) -> tuple[list[Step], list[ZoneLine]]:
+    return await _check(config, ask_dns=ask_dns), await zone_lines(config, ask_dns=ask_dns)
 
 
 async def _check(config: Config, *, ask_dns: bool) -> list[Step]:
@@ -164,9 +172,13 @@ def _certificate(config: Config) -> Iterator[Step]:
         yield Step("certificate", "warn", f"expires in {int(left)} days. Renew it")
     else:
         yield Step("certificate", "ok", f"valid until {clock(leaf.not_after)}")
-    if not _covers(leaf.names, config.node.hostname):
-        names = ", ".join(leaf.names) or "no name"
-        yield Step("certificate", "warn", f"is for {names}, not for node.hostname {config.node.hostname}")
+    clients = config.clients
+    shown = {"clients.imap_host": clients.imap_host, "clients.smtp_host": clients.smtp_host}
+    shown["clients.web_host"] = clients.web_host if config.listen.https else None
+    for key_name, host in {"node.hostname": config.node.hostname, **shown}.items():
+        if host is not None and not _covers(leaf.names, host):
+            names = ", ".join(leaf.names) or "no name"
+            yield Step("certificate", "warn", f"is for {names}, not for {key_name} {host}")
 
 
 def _covers(names: tuple[str, ...], host: str) -> bool:

@@ -78,6 +78,11 @@ class Dns:
         answer = await self._ask(name, "AAAA" if version == 6 else "A")
         return None if answer is None else Values(tuple(map(str, answer.records)), answer.seconds)
 
+    async def records(self, name: str, kind: str) -> list[str] | None:
+        """Records of any kind as a zone file writes them, in lower case; None when the DNS did not answer."""
+        answer = await self._ask(name, kind)
+        return None if answer is None else sorted(str(one).lower() for one in answer.records)
+
     async def _ask(self, name: str, kind: str) -> _Answer | None:
         try:
             answer = await self._resolver.resolve(

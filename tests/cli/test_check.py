@@ -16,6 +16,9 @@ from tests.cli.conftest import Desk
 from tests.peers.certs import Authority
 from tests.primary.fake import FakeSmtp
 
+LISTENING = 'imap = ["127.0.0.1:143"]\nimaps = ["127.0.0.1:993"]\nsubmissions = ["127.0.0.1:465"]\n'
+"""More of the section that `Desk.configure` ends with."""
+
 
 @contextmanager
 def smtp_server() -> Iterator[int]:
@@ -160,3 +163,49 @@ def test_what_the_dns_says_is_a_hint(desk: Desk, monkeypatch: pytest.MonkeyPatch
         ("warn", "2001:db8::1 has no PTR to mx1.example.org: some servers refuse its mail"),
         ("ok", "MX of example.org names mx1.example.org"),
     ]
+
+
+def test_the_records_that_lead_clients_here(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zone = {
+        ("_imaps._tcp.example.org.", "SRV"): ["0 1 993 imap.example.org."],
+        ("_imap._tcp.example.org.", "SRV"): ["10 1 143 old.example.org."],
+        ("_submissions._tcp.example.org.", "SRV"): None,
+        ("autodiscover.example.org.", "CNAME"): [],
+    }
+    hosts = {"autodiscover.example.org.": ["192.0.2.1"], "mx1.example.org.": ["192.0.2.1"]}
+
+    async def records(_self: Dns, name: str, kind: str) -> list[str] | None:
+        return zone.get((name, kind), [])
+
+    async def addresses(_self: Dns, host: str) -> list[str] | None:
+        return hosts.get(host, [])
+
+    desk.mixed()
+    pair = Authority(tmp_path).issue("mx1.example.org", days=90)
+    desk.configure(
+        f"{LISTENING}"
+        f'[tls]\ncertificate = "{pair.certificate}"\nprivate_key = "{pair.private_key}"\n'
+        '[clients]\nimap_host = "imap.example.org"\n'
+    )
+    monkeypatch.setattr(Dns, "records", records)
+    monkeypatch.setattr(Dns, "addresses", addresses)
+    done = desk.relay("check", "--json")
+    assert done.code == 0
+    assert [
+        (one["name"].removesuffix(".example.org."), one["value"], one["now"]) for one in done.json["dns_to_set"]
+    ] == [
+        ("_imaps._tcp", "0 1 993 imap.example.org.", "set"),
+        ("_imap._tcp", "10 1 143 imap.example.org.", "different"),
+        ("_submissions._tcp", "0 1 465 mx1.example.org.", "no answer"),
+        ("_submission._tcp", "0 0 0 .", "missing"),
+        ("_autodiscover._tcp", "0 1 443 mx1.example.org.", "missing"),
+        ("autoconfig", "mx1.example.org.", "missing"),
+        ("autodiscover", "mx1.example.org.", "set"),
+    ]
+    assert {
+        step["detail"] for step in done.json["steps"] if (step["what"], step["result"]) == ("certificate", "warn")
+    } == {"is for mx1.example.org, not for clients.imap_host imap.example.org"}
+    printed = desk.relay("check", "--no-dns").out
+    assert "DNS to set" in printed
+    assert "IN SRV" in printed
+    assert "not asked" in printed
