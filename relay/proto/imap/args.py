@@ -6,7 +6,7 @@ What does not fit raises `BadArgument`, which `grammar` catches.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from relay.proto.imap import flags, names, sequence
 from relay.proto.imap.sequence import LARGEST, SequenceSet
@@ -25,11 +25,13 @@ class BadArgument(ValueError):
 class Args:
     """Reads from the left; every method takes exactly one argument and raises `BadArgument` when it is another."""
 
-    def __init__(self, tokens: Sequence[Token], *, utf8: bool = False) -> None:
+    def __init__(self, tokens: Sequence[Token], *, utf8: bool = False, offers: Set[str] = frozenset()) -> None:
         self._tokens = tokens
         self._next = 0
         self.utf8 = utf8
         """UTF8=ACCEPT or rev2 is enabled: mailbox names are UTF-8."""
+        self.offers = offers
+        """Extensions that are understood, as `capabilities` names them."""
 
     @property
     def more(self) -> bool:
@@ -40,6 +42,11 @@ class Args:
         """Nothing may be left."""
         if self.more:
             raise BadArgument("Too many arguments")
+
+    def need(self, *any_of: str | None) -> None:
+        """What was just read belongs to one of these extensions; None is the base protocol."""
+        if None not in any_of and self.offers.isdisjoint(any_of):
+            raise BadArgument("Needs an extension that is not offered")
 
     def token(self) -> Token:
         """Whatever comes next."""
@@ -63,11 +70,11 @@ class Args:
         token = self.token()
         if not isinstance(token, List):
             raise BadArgument("Expected a list")
-        return Args(token.items, utf8=self.utf8)
+        return Args(token.items, utf8=self.utf8, offers=self.offers)
 
     def inside(self, section: Section) -> Args:
         """What stands between the brackets of a section."""
-        return Args(section.items, utf8=self.utf8)
+        return Args(section.items, utf8=self.utf8, offers=self.offers)
 
     def atom(self) -> bytes:
         """A strict atom."""
@@ -152,10 +159,21 @@ class Args:
         return number
 
     def sequence_set(self) -> SequenceSet:
-        """A sequence set."""
-        found = sequence.parse(self.bare())
+        """A sequence set, or `$`."""
+        word = self.bare()
+        if word == b"$":  # RFC 5182 2.1
+            self.need("SEARCHRES", "IMAP4rev2")
+            return sequence.SAVED
+        found = sequence.parse(word)
         if found is None:
             raise BadArgument("Expected a sequence set")
+        return found
+
+    def words(self) -> list[str]:
+        """A list of words of the protocol, in upper case, perhaps empty."""
+        inner, found = self.nested(), []
+        while inner.more:
+            found.append(inner.word())
         return found
 
     def flag_list(self) -> flags.Flags:

@@ -13,8 +13,10 @@ import msgspec
 
 from relay.proto.imap.fetch import Item
 from relay.proto.imap.flags import Flags
-from relay.proto.imap.search import Key
+from relay.proto.imap.search import Key, Return
 from relay.proto.imap.sequence import SequenceSet
+from relay.proto.imap.sorting import Criterion
+from relay.proto.imap.threads import Algorithm
 
 
 class State(Flag):
@@ -157,6 +159,24 @@ class Search(msgspec.Struct, frozen=True):
 
     key: Key
     by_uid: bool
+    returns: frozenset[Return] | None = None
+    """RETURN options (RFC 4731 3.1, RFC 5182 2.1), `RETURN ()` being ALL; None = asked in the old way."""
+
+
+class Sort(msgspec.Struct, frozen=True):
+    """SORT and UID SORT (RFC 5256 3)."""
+
+    criteria: tuple[Criterion, ...]
+    key: Key
+    by_uid: bool
+
+
+class Thread(msgspec.Struct, frozen=True):
+    """THREAD and UID THREAD (RFC 5256 3)."""
+
+    algorithm: Algorithm
+    key: Key
+    by_uid: bool
 
 
 class Fetch(msgspec.Struct, frozen=True):
@@ -197,12 +217,72 @@ class Copy(msgspec.Struct, frozen=True):
 
 
 class AppendHead(msgspec.Struct, frozen=True):
-    """What stands before the first literal of APPEND (RFC 9051 6.3.12)."""
+    """What stands before a literal of APPEND (RFC 9051 6.3.12)."""
 
     mailbox: str
     flags: Flags
     date: float | None
     """Unix seconds; None = now."""
+    utf8: bool = False
+    """It is in `UTF8 (~{...}` (RFC 6855 4)."""
+    index: int = 0
+    """Which message of the command it is (RFC 3502 6.3.11), from 0."""
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """One message of a complete APPEND."""
+
+    flags: Flags
+    date: float | None
+    size: int
+    """Octets. 0 asks for the whole command to be given up (RFC 3502 6.3.11)."""
+    binary: bool = False
+    """It came as literal8 (RFC 3516 4.4)."""
+    utf8: bool = False
+
+
+class Append(msgspec.Struct, frozen=True):
+    """APPEND when all its literals have been streamed (RFC 9051 6.3.12, RFC 3502)."""
+
+    mailbox: str
+    messages: tuple[Appended, ...]
+
+
+class ReplaceHead(msgspec.Struct, frozen=True):
+    """What stands before the literal of REPLACE and UID REPLACE (RFC 8508 3.3, 3.4)."""
+
+    number: SequenceSet
+    """One message."""
+    by_uid: bool
+    append: AppendHead
+
+
+class Replace(msgspec.Struct, frozen=True):
+    """REPLACE when its literal has been streamed."""
+
+    number: SequenceSet
+    by_uid: bool
+    mailbox: str
+    message: Appended
+
+
+class GetQuota(msgspec.Struct, frozen=True):
+    """RFC 9208 4.1.1."""
+
+    root: str
+
+
+class GetQuotaRoot(msgspec.Struct, frozen=True):
+    """RFC 9208 4.1.2."""
+
+    mailbox: str
+
+
+class SetQuota(msgspec.Struct, frozen=True):
+    """RFC 9208 4.1.3."""
+
+    root: str
+    limits: tuple[tuple[str, int], ...]
 
 
 Command: TypeAlias = (
@@ -231,6 +311,13 @@ Command: TypeAlias = (
     | StoreFlags
     | Copy
     | AppendHead
+    | Append
+    | Replace
+    | Sort
+    | Thread
+    | GetQuota
+    | GetQuotaRoot
+    | SetQuota
 )
 
 
@@ -242,6 +329,8 @@ class Row(msgspec.Struct, frozen=True):
     """Its arguments or its answer name messages by sequence number."""
     may_expunge: bool = True
     """Whether EXPUNGE may be told before its tagged response (RFC 9051 7.5.1)."""
+    needs: str | None = None
+    """Understood only where the service offers this extension (`capabilities`); None = the base protocol."""
 
 
 TABLE: MappingProxyType[str, Row] = MappingProxyType(
@@ -249,11 +338,11 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
         "CAPABILITY": Row(State.ANY),
         "NOOP": Row(State.ANY),
         "LOGOUT": Row(State.ANY),
-        "ID": Row(State.ANY),
+        "ID": Row(State.ANY, needs="ID"),
         "STARTTLS": Row(State.NOT_AUTHENTICATED),
         "LOGIN": Row(State.NOT_AUTHENTICATED),
         "AUTHENTICATE": Row(State.NOT_AUTHENTICATED),
-        "ENABLE": Row(State.AUTHENTICATED),
+        "ENABLE": Row(State.AUTHENTICATED, needs="ENABLE"),
         "SELECT": Row(State.LOGGED_IN),
         "EXAMINE": Row(State.LOGGED_IN),
         "CREATE": Row(State.LOGGED_IN),
@@ -263,25 +352,37 @@ TABLE: MappingProxyType[str, Row] = MappingProxyType(
         "UNSUBSCRIBE": Row(State.LOGGED_IN),
         "LIST": Row(State.LOGGED_IN),
         "LSUB": Row(State.LOGGED_IN),
-        "NAMESPACE": Row(State.LOGGED_IN),
+        "NAMESPACE": Row(State.LOGGED_IN, needs="NAMESPACE"),
         "STATUS": Row(State.LOGGED_IN),
         "APPEND": Row(State.LOGGED_IN),
-        "IDLE": Row(State.LOGGED_IN),
+        "IDLE": Row(State.LOGGED_IN, needs="IDLE"),
+        "GETQUOTA": Row(State.LOGGED_IN, needs="QUOTA"),
+        "GETQUOTAROOT": Row(State.LOGGED_IN, needs="QUOTA"),
+        "SETQUOTA": Row(State.LOGGED_IN, needs="QUOTA"),
         "CHECK": Row(State.SELECTED),
         "CLOSE": Row(State.SELECTED),
-        "UNSELECT": Row(State.SELECTED),
+        "UNSELECT": Row(State.SELECTED, needs="UNSELECT"),
         "EXPUNGE": Row(State.SELECTED),
         "SEARCH": Row(State.SELECTED, uses_numbers=True, may_expunge=False),
         "FETCH": Row(State.SELECTED, uses_numbers=True, may_expunge=False),
         "STORE": Row(State.SELECTED, uses_numbers=True, may_expunge=False),
         "COPY": Row(State.SELECTED, uses_numbers=True),
-        "MOVE": Row(State.SELECTED, uses_numbers=True),
-        "UID EXPUNGE": Row(State.SELECTED),
+        "MOVE": Row(State.SELECTED, uses_numbers=True, needs="MOVE"),
+        # RFC 5256 3: their answers are numbers, so what RFC 9051 7.5.1 says of SEARCH holds for them.
+        "SORT": Row(State.SELECTED, uses_numbers=True, may_expunge=False, needs="SORT"),
+        "THREAD": Row(State.SELECTED, uses_numbers=True, may_expunge=False, needs="THREAD=REFERENCES"),
+        # RFC 8508 3.5: the removal of the old message is part of the answer.
+        "REPLACE": Row(State.SELECTED, uses_numbers=True, needs="REPLACE"),
+        "UID EXPUNGE": Row(State.SELECTED, needs="UIDPLUS"),
         "UID SEARCH": Row(State.SELECTED),
+        "UID SORT": Row(State.SELECTED, needs="SORT"),
+        "UID THREAD": Row(State.SELECTED, needs="THREAD=REFERENCES"),
+        "UID REPLACE": Row(State.SELECTED, needs="REPLACE"),
         "UID FETCH": Row(State.SELECTED),
         "UID STORE": Row(State.SELECTED),
         "UID COPY": Row(State.SELECTED),
-        "UID MOVE": Row(State.SELECTED),
+        "UID MOVE": Row(State.SELECTED, needs="MOVE"),
     }
 )
-"""Every command that we know by name. `UID SEARCH` with a sequence-number key is the one exception (RFC 9051 6.4.9)."""
+"""Every command that we know by name. A UID form with a sequence-number key in it is governed by the row of the other
+form (RFC 9051 6.4.9)."""

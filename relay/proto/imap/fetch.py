@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from types import MappingProxyType
 from typing import TypeAlias
 
 import msgspec
@@ -21,10 +22,35 @@ class Attribute(Enum):
     ENVELOPE = b"ENVELOPE"
     BODY = b"BODY"
     BODYSTRUCTURE = b"BODYSTRUCTURE"
+    EMAILID = b"EMAILID"
+    THREADID = b"THREADID"
+    SAVEDATE = b"SAVEDATE"
+    PREVIEW = b"PREVIEW"
+
+
+NEEDS: MappingProxyType[Attribute, str] = MappingProxyType(
+    {
+        Attribute.EMAILID: "OBJECTID",  # RFC 8474 5
+        Attribute.THREADID: "OBJECTID",
+        Attribute.SAVEDATE: "SAVEDATE",  # RFC 8514 4.2
+        Attribute.PREVIEW: "PREVIEW",  # RFC 8970 3.1
+    }
+)
+"""Items that belong to an extension."""
+
+
+class Form(Enum):
+    """In which form a part is wanted; the value is the item's name on the wire."""
+
+    RAW = b"BODY"
+    DECODED = b"BINARY"
+    """Its transfer encoding undone (RFC 3516 4.2)."""
+    DECODED_SIZE = b"BINARY.SIZE"
+    """Only how many octets that would be."""
 
 
 class BodyPart(msgspec.Struct, frozen=True):
-    """`BODY[section]<offset.count>` and the RFC822 forms that mean the same."""
+    """`BODY[section]<offset.count>`, the RFC822 forms that mean the same, and `BINARY[part]`."""
 
     peek: bool
     part: tuple[int, ...] = ()
@@ -36,6 +62,7 @@ class BodyPart(msgspec.Struct, frozen=True):
     """First octet and most octets."""
     legacy: bytes | None = None
     """The old name (`RFC822.HEADER`) under which the answer must come."""
+    form: Form = Form.RAW
 
     @property
     def section(self) -> Section:
@@ -54,7 +81,7 @@ class BodyPart(msgspec.Struct, frozen=True):
         if self.fields:
             section += b" " + encode.parens(encode.astring(name) for name in self.fields)
         origin = b"" if self.partial is None else b"<%d>" % self.partial[0]
-        return b"BODY[" + section + b"]" + origin
+        return self.form.value + b"[" + section + b"]" + origin
 
 
 Item: TypeAlias = Attribute | BodyPart

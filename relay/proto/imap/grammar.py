@@ -6,22 +6,25 @@ raised.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from types import MappingProxyType
 from typing import TypeAlias
 
 import msgspec
 
 from relay.proto.imap import commands as c
-from relay.proto.imap import dates, grammar_fetch, grammar_search
+from relay.proto.imap import grammar_append, grammar_fetch, grammar_mailbox, grammar_search
 from relay.proto.imap.args import Args, BadArgument
+from relay.proto.imap.capabilities import BASIC
 from relay.proto.imap.fetch import Attribute
-from relay.proto.imap.flags import Flags
-from relay.proto.imap.tokens import List, Quoted, Token
+from relay.proto.imap.grammar_search import names_numbers
+from relay.proto.imap.tokens import Token
 
-STATUS_ITEMS = ("MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "SIZE", "DELETED")
 MOST_ID_PAIRS = 30
 """RFC 2971 3.3 (count)."""
+LONGEST_ID_FIELD = 30
+"""RFC 2971 3.3 (octets)."""
+LONGEST_ID_VALUE = 1_024
 
 
 class Parsed(msgspec.Struct, frozen=True):
@@ -42,52 +45,65 @@ class Invalid(msgspec.Struct, frozen=True):
     row: c.Row | None = None
 
 
-def parse(tokens: tuple[Token, ...], *, utf8: bool = False) -> Parsed | Invalid:
-    """The command in the tokens behind the tag; `utf8` as in `Args`."""
-    args = Args(tokens, utf8=utf8)
+def parse(tokens: tuple[Token, ...], *, utf8: bool = False, offers: Set[str] = BASIC) -> Parsed | Invalid:
+    """The command in the tokens behind the tag; `utf8` and `offers` as in `Args`."""
+    args = Args(tokens, utf8=utf8, offers=offers)
     try:
-        name = args.word()
-        if name == "UID":
-            name = "UID " + args.word()
+        name, row = _name(args)
+        args.need(row.needs)
     except BadArgument:
-        return Invalid(None, "Missing command")
-    row, read = c.TABLE.get(name), _READ.get(name)
-    if row is None or read is None:
         return Invalid(None, "Unknown command")
     try:
-        command = read(args)
+        command = _READ[name](args)
         args.end()
     except BadArgument as error:
         return Invalid(name, str(error), row=row)
     except grammar_search.BadCharset:
         return Invalid(name, "Charset is not supported", bad_charset=True, row=row)
-    if isinstance(command, c.Search) and command.by_uid and grammar_search.names_numbers(command.key):
-        row = c.TABLE["SEARCH"]
+    if isinstance(command, (c.Search, c.Sort, c.Thread)) and command.by_uid and names_numbers(command.key):
+        row = c.TABLE[name.removeprefix("UID ")]
     return Parsed(name, row, command)
 
 
-def parse_append(tokens: tuple[Token, ...], *, utf8: bool = False) -> c.AppendHead | Invalid:
-    """The head of an APPEND whose first literal is offered (RFC 9051 6.3.12)."""
-    args = Args(tokens[1:], utf8=utf8)
-    row = c.TABLE["APPEND"]
+def parse_head(
+    tokens: tuple[Token, ...], *, utf8: bool = False, offers: Set[str] = BASIC
+) -> c.AppendHead | c.ReplaceHead | Invalid:
+    """What stands before a literal that the receiver offers: the head of an APPEND or REPLACE."""
+    args = Args(tokens, utf8=utf8, offers=offers)
+    name, row = "APPEND", c.TABLE["APPEND"]
     try:
-        mailbox = args.mailbox()
-        flags = args.flag_list() if isinstance(args.peek(), List) else Flags()
-        date = _date_time(args) if isinstance(args.peek(), Quoted) else None
+        name, row = _name(args)
+        args.need(row.needs)
+        head: c.AppendHead | c.ReplaceHead
+        if name == "APPEND":
+            head = grammar_append.append_head(args)
+        else:
+            head = grammar_append.replace_head(args, by_uid=name.startswith("UID "))
         args.end()
     except BadArgument as error:
-        return Invalid("APPEND", str(error), row=row)
-    return c.AppendHead(mailbox, flags, date)
+        return Invalid(name, str(error), row=row)
+    return head
+
+
+def parse_append(tokens: tuple[Token, ...], *, utf8: bool = False, offers: Set[str] = BASIC) -> c.AppendHead | Invalid:
+    """`parse_head` for a service that has no REPLACE."""
+    head = parse_head(tokens, utf8=utf8, offers=offers - {"REPLACE"})
+    assert not isinstance(head, c.ReplaceHead)
+    return head
+
+
+def _name(args: Args) -> tuple[str, c.Row]:
+    """The command, of two words where the first is UID."""
+    name = args.word()
+    if name == "UID":
+        name = "UID " + args.word()
+    row = c.TABLE.get(name)
+    if row is None:
+        raise BadArgument("Unknown command")
+    return name, row
 
 
 # -- one reader per command ------------------------------------------------------------------------------------------
-
-
-def _date_time(args: Args) -> float:
-    date = dates.parse_date_time(args.string())
-    if date is None:
-        raise BadArgument("Invalid date-time")
-    return date
 
 
 def _id(args: Args) -> c.Command:
@@ -100,6 +116,8 @@ def _id(args: Args) -> c.Command:
         pairs.append((inner.string(), inner.nstring()))
         if len(pairs) > MOST_ID_PAIRS:
             raise BadArgument("Too many ID fields")
+        if len(pairs[-1][0]) > LONGEST_ID_FIELD or len(pairs[-1][1] or b"") > LONGEST_ID_VALUE:
+            raise BadArgument("ID field too long")
     return c.Id(tuple(pairs))
 
 
@@ -115,98 +133,20 @@ def _enable(args: Args) -> c.Command:
     return c.Enable(tuple(names))
 
 
-def _select(read_only: bool) -> Callable[[Args], c.Command]:
+def _search(by_uid: bool) -> Callable[[Args], c.Command]:
     def read(args: Args) -> c.Command:
-        mailbox, condstore = args.mailbox(), False
-        if args.more:  # RFC 4466 2.1
-            inner = args.nested()
-            while inner.more:
-                # We answer NOMODSEQ, so the values need no look; eM Client sends (CONDSTORE QRESYNC (1 1)).
-                condstore = inner.word() in ("CONDSTORE", "QRESYNC") or condstore
-                if isinstance(inner.peek(), List):
-                    inner.nested()
-        return c.Select(mailbox, read_only, condstore)
+        returns = grammar_search.returns(args)
+        return c.Search(grammar_search.key(args), by_uid, returns)
 
     return read
 
 
-def _create(args: Args) -> c.Command:
-    mailbox, use = args.mailbox(), []
-    if args.more:
-        inner = args.nested()
-        if inner.word() != "USE":
-            raise BadArgument("Unknown CREATE parameter")
-        uses = inner.nested()
-        while uses.more:
-            use.append(uses.bare().decode("ascii", "replace"))
-        inner.end()
-    return c.Create(mailbox, tuple(use))
+def _sort(by_uid: bool) -> Callable[[Args], c.Command]:
+    return lambda args: c.Sort(grammar_search.criteria(args), grammar_search.key_in_charset(args), by_uid)
 
 
-def _words(args: Args) -> list[str]:
-    inner, found = args.nested(), []
-    while inner.more:
-        found.append(inner.word())
-    return found
-
-
-def _status_items(args: Args) -> tuple[str, ...]:
-    items = _words(args)
-    if not items or any(item not in STATUS_ITEMS and item != "HIGHESTMODSEQ" for item in items):
-        raise BadArgument("Unknown STATUS item")
-    return tuple(dict.fromkeys(items))
-
-
-_SELECTION = frozenset({"SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"})
-_RETURN = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE"})
-
-
-def _list(args: Args) -> c.Command:
-    selection: list[str] = []
-    extended = False
-    if isinstance(args.peek(), List):  # RFC 9051 6.3.9.1
-        extended, selection = True, _words(args)
-        if not _SELECTION.issuperset(selection) or selection == ["RECURSIVEMATCH"]:
-            raise BadArgument("Unknown LIST selection option")
-    reference = args.pattern()
-    if isinstance(args.peek(), List):
-        extended, inner, patterns = True, args.nested(), []
-        while inner.more:
-            patterns.append(inner.pattern())
-        if not patterns:
-            raise BadArgument("Empty list of patterns")
-    else:
-        patterns = [args.pattern()]
-    returns: list[str] = []
-    status: tuple[str, ...] | None = None
-    if args.more:
-        if args.word() != "RETURN":
-            raise BadArgument("Too many arguments")
-        extended, inner = True, args.nested()
-        while inner.more:
-            option = inner.word()
-            if option == "STATUS":  # RFC 5819
-                status = _status_items(inner)
-            elif option in _RETURN:
-                returns.append(option)
-            else:
-                raise BadArgument("Unknown LIST return option")
-    return c.ListMailboxes(
-        reference,
-        tuple(patterns),
-        selection=frozenset(selection),
-        returns=frozenset(returns),
-        status=status,
-        extended=extended,
-    )
-
-
-def _lsub(args: Args) -> c.Command:
-    return c.ListMailboxes(args.pattern(), (args.pattern(),), lsub=True)
-
-
-def _search(by_uid: bool) -> Callable[[Args], c.Command]:
-    return lambda args: c.Search(grammar_search.key(args), by_uid)
+def _thread(by_uid: bool) -> Callable[[Args], c.Command]:
+    return lambda args: c.Thread(grammar_search.algorithm(args), grammar_search.key_in_charset(args), by_uid)
 
 
 def _fetch(by_uid: bool) -> Callable[[Args], c.Command]:
@@ -258,8 +198,8 @@ def _subscribe(on: bool) -> Callable[[Args], c.Command]:
     return lambda args: c.Subscribe(args.mailbox(), on)
 
 
-def _append_without_literal(args: Args) -> c.Command:
-    raise BadArgument("Expected a literal")
+def _replace(by_uid: bool) -> Callable[[Args], c.Command]:
+    return lambda args: grammar_append.replace(args, by_uid=by_uid)
 
 
 _Reader: TypeAlias = Callable[[Args], c.Command]
@@ -274,18 +214,21 @@ _READ: MappingProxyType[str, _Reader] = MappingProxyType(
         "LOGIN": lambda args: c.Login(args.astring(), args.astring()),
         "AUTHENTICATE": _authenticate,
         "ENABLE": _enable,
-        "SELECT": _select(read_only=False),
-        "EXAMINE": _select(read_only=True),
-        "CREATE": _create,
+        "SELECT": grammar_mailbox.select(read_only=False),
+        "EXAMINE": grammar_mailbox.select(read_only=True),
+        "CREATE": grammar_mailbox.create,
         "DELETE": lambda args: c.Delete(args.mailbox()),
         "RENAME": lambda args: c.Rename(args.mailbox(), args.mailbox()),
         "SUBSCRIBE": _subscribe(on=True),
         "UNSUBSCRIBE": _subscribe(on=False),
-        "LIST": _list,
-        "LSUB": _lsub,
+        "LIST": grammar_mailbox.list_mailboxes,
+        "LSUB": grammar_mailbox.lsub,
         "NAMESPACE": lambda args: c.Namespace(),
-        "STATUS": lambda args: c.Status(args.mailbox(), _status_items(args)),
-        "APPEND": _append_without_literal,
+        "STATUS": grammar_mailbox.status,
+        "APPEND": grammar_append.append,
+        "GETQUOTA": grammar_mailbox.get_quota,
+        "GETQUOTAROOT": lambda args: c.GetQuotaRoot(args.mailbox()),
+        "SETQUOTA": grammar_mailbox.set_quota,
         "IDLE": lambda args: c.Idle(),
         "CHECK": lambda args: c.Check(),
         "CLOSE": lambda args: c.Close(expunge=True),
@@ -294,6 +237,12 @@ _READ: MappingProxyType[str, _Reader] = MappingProxyType(
         "UID EXPUNGE": lambda args: c.Expunge(args.sequence_set()),
         "SEARCH": _search(by_uid=False),
         "UID SEARCH": _search(by_uid=True),
+        "SORT": _sort(by_uid=False),
+        "UID SORT": _sort(by_uid=True),
+        "THREAD": _thread(by_uid=False),
+        "UID THREAD": _thread(by_uid=True),
+        "REPLACE": _replace(by_uid=False),
+        "UID REPLACE": _replace(by_uid=True),
         "FETCH": _fetch(by_uid=False),
         "UID FETCH": _fetch(by_uid=True),
         "STORE": _store(by_uid=False),

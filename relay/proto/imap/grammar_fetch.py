@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 
 from relay.proto.imap.args import Args, BadArgument
-from relay.proto.imap.fetch import LEGACY, MACROS, PLAIN, BodyPart, Item
+from relay.proto.imap.fetch import LEGACY, MACROS, NEEDS, PLAIN, Attribute, BodyPart, Form, Item
 from relay.proto.imap.sequence import LARGEST
 from relay.proto.imap.tokens import List, Section
 from relay.proto.mime.section import Text
@@ -17,7 +18,15 @@ DEEPEST_PART = 100
 
 _SECTION = re.compile(rb"(?P<part>[1-9][0-9]{0,8}(?:\.[1-9][0-9]{0,8})*)?(?:(?P<dot>\.)?(?P<text>[A-Z][A-Z.]*))?\Z")
 _PARTIAL = re.compile(rb"([0-9]{1,18})\.([1-9][0-9]{0,18})\Z")
-_BODY_NAMES = {b"BODY": False, b"BODY.PEEK": True}
+_FORMS: MappingProxyType[bytes, tuple[Form, bool]] = MappingProxyType(
+    {
+        b"BODY": (Form.RAW, False),
+        b"BODY.PEEK": (Form.RAW, True),
+        b"BINARY": (Form.DECODED, False),
+        b"BINARY.PEEK": (Form.DECODED, True),
+        b"BINARY.SIZE": (Form.DECODED_SIZE, True),
+    }
+)
 
 
 def items(args: Args) -> tuple[Item, ...]:
@@ -47,6 +56,9 @@ def _item(args: Args) -> Item:
     word = args.word().encode("ascii")
     plain = PLAIN.get(word)
     if plain is not None:
+        args.need(NEEDS.get(plain))
+        if plain is Attribute.PREVIEW and isinstance(args.peek(), List):
+            _preview_modifiers(args.nested())
         return plain
     legacy = LEGACY.get(word)
     if legacy is not None:
@@ -54,10 +66,16 @@ def _item(args: Args) -> Item:
     raise BadArgument("Unknown FETCH item")
 
 
+def _preview_modifiers(args: Args) -> None:
+    # RFC 8970 4: LAZY lets us answer NIL where a preview would take long. Ours never does, so it changes nothing.
+    while args.more:
+        if args.word() != "LAZY":
+            raise BadArgument("Unknown PREVIEW modifier")
+
+
 def _section(args: Args, section: Section) -> BodyPart:
-    peek = _BODY_NAMES.get(section.name)
-    if peek is None:
-        raise BadArgument("Unknown FETCH item")
+    form, peek = _FORMS[section.name]
+    args.need(None if form is Form.RAW else "BINARY", "IMAP4rev2")
     inside = args.inside(section)
     part: tuple[int, ...] = ()
     text = Text.ALL
@@ -79,7 +97,12 @@ def _section(args: Args, section: Section) -> BodyPart:
         if text in (Text.FIELDS, Text.FIELDS_NOT):
             fields = _fields(inside.nested())
     inside.end()
-    return BodyPart(peek, part, text, fields, _partial(section.partial))
+    if form is not Form.RAW and text is not Text.ALL:
+        raise BadArgument("Invalid section")  # RFC 3516 4.2 section-binary: part numbers only
+    partial = _partial(section.partial)
+    if form is Form.DECODED_SIZE and partial is not None:
+        raise BadArgument("Invalid partial range")
+    return BodyPart(peek, part, text, fields, partial, form=form)
 
 
 def _text(word: bytes | None) -> Text:

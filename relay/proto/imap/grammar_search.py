@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from types import MappingProxyType
 
@@ -14,6 +15,7 @@ from relay.proto.imap.search import (
     BodyHas,
     Compare,
     Dated,
+    DateOf,
     HasFlags,
     HasKeyword,
     HeaderHas,
@@ -21,8 +23,13 @@ from relay.proto.imap.search import (
     Key,
     Not,
     Numbers,
+    ObjectIs,
+    Return,
     Sized,
+    Within,
 )
+from relay.proto.imap.sorting import By, Criterion
+from relay.proto.imap.threads import Algorithm
 from relay.proto.imap.tokens import List
 
 DEEPEST = 50
@@ -30,6 +37,8 @@ DEEPEST = 50
 MOST_KEYS = 1_000
 """Keys of one SEARCH (count)."""
 CHARSETS = frozenset({"US-ASCII", "UTF-8"})
+OBJECT_ID = re.compile(rb"[A-Za-z0-9_-]{1,255}\Z")
+"""RFC 8474 7 objectid."""
 
 
 class BadCharset(ValueError):
@@ -52,19 +61,36 @@ _SIMPLE: MappingProxyType[str, Key] = MappingProxyType(
         "RECENT": IsRecent(),
         "OLD": Not(IsRecent()),
         "NEW": All((IsRecent(), Not(HasFlags(System.SEEN)))),
+        "SAVEDATESUPPORTED": All(()),  # RFC 8514 4.3: all messages, where it is
     }
 )
-_DATES: MappingProxyType[str, tuple[Compare, bool]] = MappingProxyType(
+_DATES: MappingProxyType[str, tuple[Compare, DateOf]] = MappingProxyType(
     {
-        "BEFORE": (Compare.BEFORE, False),
-        "ON": (Compare.ON, False),
-        "SINCE": (Compare.SINCE, False),
-        "SENTBEFORE": (Compare.BEFORE, True),
-        "SENTON": (Compare.ON, True),
-        "SENTSINCE": (Compare.SINCE, True),
+        "BEFORE": (Compare.BEFORE, DateOf.ARRIVED),
+        "ON": (Compare.ON, DateOf.ARRIVED),
+        "SINCE": (Compare.SINCE, DateOf.ARRIVED),
+        "SENTBEFORE": (Compare.BEFORE, DateOf.SENT),
+        "SENTON": (Compare.ON, DateOf.SENT),
+        "SENTSINCE": (Compare.SINCE, DateOf.SENT),
+        "SAVEDBEFORE": (Compare.BEFORE, DateOf.SAVED),  # RFC 8514 4.3
+        "SAVEDON": (Compare.ON, DateOf.SAVED),
+        "SAVEDSINCE": (Compare.SINCE, DateOf.SAVED),
     }
 )
 _HEADERS = frozenset({"BCC", "CC", "FROM", "SUBJECT", "TO"})
+_NEEDS: MappingProxyType[str, str] = MappingProxyType(
+    {
+        "OLDER": "WITHIN",
+        "YOUNGER": "WITHIN",
+        "SAVEDBEFORE": "SAVEDATE",
+        "SAVEDON": "SAVEDATE",
+        "SAVEDSINCE": "SAVEDATE",
+        "SAVEDATESUPPORTED": "SAVEDATE",
+        "EMAILID": "OBJECTID",
+        "THREADID": "OBJECTID",
+    }
+)
+"""Keys that belong to an extension."""
 
 
 class _Parser:
@@ -82,6 +108,10 @@ class _Parser:
             "KEYWORD": self._keyword,
             "UNKEYWORD": lambda args: Not(self._keyword(args)),
             "HEADER": self._header,
+            "OLDER": lambda args: Within(_interval(args), younger=False),
+            "YOUNGER": lambda args: Within(_interval(args), younger=True),
+            "EMAILID": lambda args: ObjectIs(_object_id(args), thread=False),  # RFC 8474 6
+            "THREADID": lambda args: ObjectIs(_object_id(args), thread=True),
         }
 
     def keys(self, args: Args, depth: int) -> Key:
@@ -98,10 +128,14 @@ class _Parser:
         if isinstance(args.peek(), List):
             return self.keys(args.nested(), depth + 1)
         word = args.bare()
+        if word == b"$":  # RFC 5182 2.1
+            args.need("SEARCHRES", "IMAP4rev2")
+            return Numbers(sequence.SAVED, uid=False)
         numbers = sequence.parse(word)
         if numbers is not None:
             return Numbers(numbers, uid=False)
         name = word.decode("ascii", "replace").upper()
+        args.need(_NEEDS.get(name))
         simple = _SIMPLE.get(name)
         if simple is not None:
             return simple
@@ -135,29 +169,95 @@ class _Parser:
         return HeaderHas(name, self._text(args))
 
     @staticmethod
-    def _date(args: Args, compare: Compare, sent: bool) -> Key:
+    def _date(args: Args, compare: Compare, of: DateOf) -> Key:
         day = dates.parse_date(args.astring())
         if day is None:
             raise BadArgument("Invalid date")
-        return Dated(compare, day, sent)
+        return Dated(compare, day, of)
+
+
+def _interval(args: Args) -> int:
+    seconds = args.number32()
+    if not seconds:
+        raise BadArgument("Expected a number of seconds")  # RFC 5032 2: nz-number
+    return seconds
+
+
+def _object_id(args: Args) -> str:
+    found = args.astring()
+    if not OBJECT_ID.match(found):
+        raise BadArgument("Expected an object identifier")
+    return found.decode("ascii")
 
 
 def key(args: Args) -> Key:
     """`[CHARSET name] key...` to the end."""
-    # Clients send UTF-8 without saying so; where it is not, the argument is refused, never misread.
-    charset = "utf-8"
     if args.peek_word() == b"CHARSET":
         args.token()
-        name = args.astring().decode("ascii", "replace").upper()
-        if name not in CHARSETS:
-            raise BadCharset(name)
-    return _Parser(charset).keys(args, 0)
+        return key_in_charset(args)
+    return _keys(args)
+
+
+def key_in_charset(args: Args) -> Key:
+    """`name key...` to the end, as SORT and THREAD have it (RFC 5256 3)."""
+    name = args.astring().decode("ascii", "replace").upper()
+    if name not in CHARSETS:
+        raise BadCharset(name)
+    return _keys(args)
+
+
+def _keys(args: Args) -> Key:
+    # Clients send UTF-8 without saying so; where it is not, the argument is refused, never misread.
+    return _Parser("utf-8").keys(args, 0)
+
+
+def returns(args: Args) -> frozenset[Return] | None:
+    """`RETURN (options)`; None where it is absent (RFC 4731 3.1)."""
+    if args.peek_word() != b"RETURN":
+        return None
+    args.token()
+    args.need("ESEARCH", "IMAP4rev2")
+    found: set[Return] = set()
+    for word in args.words():
+        try:
+            found.add(Return(word))
+        except ValueError:
+            raise BadArgument("Unknown RETURN option") from None
+    if Return.SAVE in found:
+        args.need("SEARCHRES", "IMAP4rev2")
+    return frozenset(found or {Return.ALL})
+
+
+def criteria(args: Args) -> tuple[Criterion, ...]:
+    """The sort keys of SORT (RFC 5256 5 sort-criteria); a key that comes again can change nothing."""
+    found: dict[By, Criterion] = {}
+    words = iter(args.words())
+    for word in words:
+        reverse = word == "REVERSE"
+        try:
+            by = By(next(words, "") if reverse else word)
+        except ValueError:
+            raise BadArgument("Unknown sort key") from None
+        found.setdefault(by, Criterion(by, reverse))
+    if not found:
+        raise BadArgument("Empty list of sort keys")
+    return tuple(found.values())
+
+
+def algorithm(args: Args) -> Algorithm:
+    """The algorithm of THREAD, where it is offered."""
+    try:
+        found = Algorithm(args.word())
+    except ValueError:
+        raise BadArgument("Unknown threading algorithm") from None
+    args.need(f"THREAD={found.value}")
+    return found
 
 
 def names_numbers(found: Key) -> bool:
     """Whether a key names messages by sequence number: then UID SEARCH too must not tell EXPUNGE (RFC 9051 6.4.9)."""
     if isinstance(found, Numbers):
-        return not found.uid
+        return not found.uid and not found.numbers.saved
     if isinstance(found, All):
         return any(names_numbers(part) for part in found.keys)
     if isinstance(found, AnyOf):

@@ -8,7 +8,7 @@ message never gives None.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from enum import Enum, auto
 from typing import Protocol, TypeAlias
@@ -17,7 +17,7 @@ import msgspec
 
 from relay.proto.imap.dates import header_date, utc_day
 from relay.proto.imap.flags import Flags, System
-from relay.proto.imap.sequence import SequenceSet
+from relay.proto.imap.sequence import SequenceSet, merge
 
 
 class MessageView(Protocol):
@@ -74,6 +74,16 @@ class Compare(Enum):
     SINCE = auto()
 
 
+class Return(Enum):
+    """What a SEARCH shall give back; the value is the name on the wire (RFC 4731 3.1, RFC 5182 2.1)."""
+
+    MIN = "MIN"
+    MAX = "MAX"
+    ALL = "ALL"
+    COUNT = "COUNT"
+    SAVE = "SAVE"
+
+
 class HasFlags(msgspec.Struct, frozen=True):
     """All of these system flags are set."""
 
@@ -119,12 +129,44 @@ class BodyHas(msgspec.Struct, frozen=True):
     header: bool
 
 
+class DateOf(Enum):
+    """Which of a message's dates is meant."""
+
+    ARRIVED = auto()
+    """INTERNALDATE."""
+    SENT = auto()
+    """The Date header, without time and zone."""
+    SAVED = auto()
+    """When it came into this mailbox (RFC 8514 4.3)."""
+
+
 class Dated(msgspec.Struct, frozen=True):
-    """INTERNALDATE, or with `sent` the Date header, compared by day."""
+    """One of its dates, compared by day."""
 
     compare: Compare
     day: date
-    sent: bool
+    of: DateOf
+
+
+class Within(msgspec.Struct, frozen=True):
+    """INTERNALDATE at most (YOUNGER) or at least (OLDER) so many seconds ago (RFC 5032 2)."""
+
+    seconds: int
+    younger: bool
+
+
+class Stamped(msgspec.Struct, frozen=True):
+    """`Within` once it is known what time it is: INTERNALDATE at or after (or before) a moment in Unix seconds."""
+
+    moment: float
+    after: bool
+
+
+class ObjectIs(msgspec.Struct, frozen=True):
+    """EMAILID, or with `thread` THREADID, is exactly this (RFC 8474 6)."""
+
+    id: str
+    thread: bool
 
 
 class Sized(msgspec.Struct, frozen=True):
@@ -153,63 +195,112 @@ class Not(msgspec.Struct, frozen=True):
     key: Key
 
 
-Key: TypeAlias = (
-    HasFlags | HasKeyword | IsRecent | Numbers | Among | HeaderHas | BodyHas | Dated | Sized | All | AnyOf | Not
+_Leaf: TypeAlias = (
+    HasFlags
+    | HasKeyword
+    | IsRecent
+    | Numbers
+    | Among
+    | HeaderHas
+    | BodyHas
+    | Dated
+    | Within
+    | Stamped
+    | Sized
+    | ObjectIs
 )
+Key: TypeAlias = _Leaf | All | AnyOf | Not
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """What a store may keep of a message beside what every message has."""
+
+    save_date: float | None = None
+    """Unix seconds; None = not known, then INTERNALDATE counts (RFC 8514 4.1)."""
+    email_id: str | None = None
+    thread_id: str | None = None
+
+
+_NOTHING = Kept()
 _NO_DATE = date(1970, 1, 1)
 """The day of a message without a Date that can be read: before all others, as in Dovecot."""
 
 
-def bind(key: Key, *, messages: int, largest_uid: int) -> Key:
-    """The key with its sequence sets resolved against the selected mailbox."""
+def leaves(key: Key) -> Iterator[_Leaf]:
+    """What the tree asks of a message, in order; so a caller knows what it must load, and whether it needs `Kept`."""
+    waiting = [key]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, All):
+            waiting.extend(reversed(one.keys))
+        elif isinstance(one, AnyOf):
+            waiting += (one.right, one.left)
+        elif isinstance(one, Not):
+            waiting.append(one.key)
+        else:
+            yield one
+
+
+def bind(key: Key, *, messages: int, largest_uid: int, now: float | None = None, saved: Iterable[int] = ()) -> Key:
+    """The key with its sets resolved against the selected mailbox, and its intervals against the clock.
+
+    `now` in Unix seconds; `saved` are the UIDs that `$` names, ascending.
+    """
     if isinstance(key, Numbers):
-        spans = key.numbers.resolve(largest_uid if key.uid else messages)
-        return Among(tuple(low for low, _ in spans), tuple(high for _, high in spans), key.uid)
+        if key.numbers.saved:
+            return _among(merge([(uid, uid) for uid in saved]), uid=True)
+        return _among(key.numbers.resolve(largest_uid if key.uid else messages), key.uid)
+    if isinstance(key, Within):
+        if now is None:
+            raise TypeError("the time is needed")
+        return Stamped(now - key.seconds, after=key.younger)
+
+    def bound(part: Key) -> Key:
+        return bind(part, messages=messages, largest_uid=largest_uid, now=now, saved=saved)
+
     if isinstance(key, All):
-        return All(tuple(bind(part, messages=messages, largest_uid=largest_uid) for part in key.keys))
+        return All(tuple(bound(part) for part in key.keys))
     if isinstance(key, AnyOf):
-        left = bind(key.left, messages=messages, largest_uid=largest_uid)
-        return AnyOf(left, bind(key.right, messages=messages, largest_uid=largest_uid))
+        return AnyOf(bound(key.left), bound(key.right))
     if isinstance(key, Not):
-        return Not(bind(key.key, messages=messages, largest_uid=largest_uid))
+        return Not(bound(key.key))
     return key
 
 
-def evaluate(key: Key, message: MessageView) -> bool | None:
+def _among(spans: Sequence[tuple[int, int]], uid: bool) -> Among:
+    return Among(tuple(low for low, _ in spans), tuple(high for _, high in spans), uid)
+
+
+def evaluate(key: Key, message: MessageView, kept: Kept = _NOTHING) -> bool | None:
     """Kleene's three-valued logic over a bound tree; recursion is bounded by the parser's depth limit."""
     if isinstance(key, All):
         unknown = False
         for part in key.keys:
-            answer = evaluate(part, message)
+            answer = evaluate(part, message, kept)
             if answer is False:
                 return False
             unknown = unknown or answer is None
         return None if unknown else True
     if isinstance(key, AnyOf):
-        left = evaluate(key.left, message)
+        left = evaluate(key.left, message, kept)
         if left:
             return True
-        right = evaluate(key.right, message)
+        right = evaluate(key.right, message, kept)
         return True if right else (False if left is False and right is False else None)
     if isinstance(key, Not):
-        answer = evaluate(key.key, message)
+        answer = evaluate(key.key, message, kept)
         return None if answer is None else not answer
-    return _leaf(key, message)
+    return _leaf(key, message, kept)
 
 
-def _leaf(
-    key: HasFlags | HasKeyword | IsRecent | Numbers | Among | HeaderHas | BodyHas | Dated | Sized,
-    message: MessageView,
-) -> bool | None:
+def _leaf(key: _Leaf, message: MessageView, kept: Kept) -> bool | None:
     if isinstance(key, HasFlags):
         return key.flags in message.flags.system
     if isinstance(key, Among):
         number = message.uid if key.uid else message.number
         at = bisect_right(key.lows, number)
         return at > 0 and number <= key.highs[at - 1]
-    if isinstance(key, Numbers):
+    if isinstance(key, (Numbers, Within)):
         raise TypeError("bind the key first")
     if isinstance(key, HeaderHas):
         values = message.header(key.name)
@@ -219,7 +310,11 @@ def _leaf(
     if isinstance(key, BodyHas):
         return _text(key, message)
     if isinstance(key, Dated):
-        return _dated(key, message)
+        return _dated(key, message, kept)
+    if isinstance(key, Stamped):
+        return message.internal_date >= key.moment if key.after else message.internal_date <= key.moment
+    if isinstance(key, ObjectIs):
+        return key.id == (kept.thread_id if key.thread else kept.email_id)
     if isinstance(key, Sized):
         return message.size > key.octets if key.larger else message.size < key.octets
     if isinstance(key, HasKeyword):
@@ -238,12 +333,14 @@ def _text(key: BodyHas, message: MessageView) -> bool | None:
     return None if body is None else key.text in body
 
 
-def _dated(key: Dated, message: MessageView) -> bool | None:
-    if key.sent:
+def _dated(key: Dated, message: MessageView, kept: Kept) -> bool | None:
+    if key.of is DateOf.SENT:
         values = message.header("date")
         if values is None:
             return None
         day = (header_date(values[0]) if values else None) or _NO_DATE
+    elif key.of is DateOf.SAVED and kept.save_date is not None:
+        day = utc_day(kept.save_date)
     else:
         day = utc_day(message.internal_date)
     if key.compare is Compare.BEFORE:

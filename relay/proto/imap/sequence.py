@@ -23,6 +23,8 @@ class SequenceSet(msgspec.Struct, frozen=True):
     """Ranges as written, each with both ends (equal for a single number); an end may be `STAR`."""
 
     ranges: tuple[tuple[int, int], ...]
+    saved: bool = False
+    """It is `$`, the result of the last SEARCH that saved one (RFC 5182 2.1); `SeqView.resolve` knows it."""
 
     def resolve(self, largest: int) -> list[tuple[int, int]]:
         """Ascending, disjoint ranges with `*` replaced; `largest` 0 means that nothing is in use.
@@ -49,6 +51,10 @@ class SequenceSet(msgspec.Struct, frozen=True):
     def contains(self, number: int, largest: int) -> bool:
         """Whether the set names `number`."""
         return any(low <= number <= high for low, high in self.resolve(largest))
+
+
+SAVED = SequenceSet((), saved=True)
+"""`$`. It stands alone: the grammar has no way to join it with numbers (RFC 9051 9 sequence-set)."""
 
 
 def merge(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
