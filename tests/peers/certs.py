@@ -7,12 +7,14 @@ import datetime
 import ipaddress
 import ssl
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+Key: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 NAMES: Final = ("localhost", "mx1.example.org", "primary.example.org", "imap.example.org")
 
@@ -53,7 +55,7 @@ class Authority:
         self.ca = directory / "ca.pem"
         self.ca.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, days: float) -> x509.CertificateBuilder:
+    def _builder(self, subject: x509.Name, key: Key, *, days: float) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
@@ -69,9 +71,9 @@ class Authority:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
 
-    def issue(self, *names: str, days: float = 1, stem: str = "server") -> Pair:
+    def issue(self, *names: str, days: float = 1, stem: str = "server", key: Key | None = None) -> Pair:
         """A certificate for host names (default `NAMES`) and loopback addresses; `days` may be negative (expired)."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         hosts = names or NAMES
         alternatives = [
             *(x509.DNSName(host) for host in hosts),
