@@ -28,7 +28,12 @@ from relay.store.records import ChangeKind, ItemRow
 from tests.primary.fake import FakeSmtp
 from tests.spool.conftest import Spool, open_spool
 
+PATIENCE = 60.0
+"""Seconds that anything here is waited for. It only bounds a wait that ends early: a machine may be busy."""
 QUICK = Deadlines(open=1.0, command=1.0, block=1.0, final=0.5)
+"""For a fake that is silent on purpose."""
+REAL = Deadlines(open=PATIENCE, command=PATIENCE, block=PATIENCE, final=PATIENCE)
+"""For a real server, which is slow when the machine is: only a broken connection may end an attempt."""
 SETTINGS = ReplaySettings(owner="edge-1/boot/0", concurrency=4, canaries=1, backoff=Backoff(first=5.0), idle=0.05)
 
 
@@ -90,7 +95,7 @@ class Rig:
         assert row is not None
         return row
 
-    async def until(self, item: ItemId, *states: ItemState, seconds: float = 10.0) -> ItemRow:
+    async def until(self, item: ItemId, *states: ItemState, seconds: float = PATIENCE) -> ItemRow:
         """Wait until the item is in one of the states, without a lease."""
         async with asyncio.timeout(seconds):
             while True:
@@ -100,7 +105,7 @@ class Rig:
                     return row
                 await self.spool.store.wait_change(after=seen, timeout=0.2)
 
-    async def until_drained(self, seconds: float = 20.0) -> None:
+    async def until_drained(self, seconds: float = PATIENCE) -> None:
         """From RECOVERY to "nothing left that could go"."""
         self.board.drained.clear()
         self.board.now[Service.SMTP] = Mode.RECOVERY
@@ -114,9 +119,9 @@ class Rig:
         self.runner.wake()
 
 
-def make_pool(spool: Spool, port: int) -> SmtpPool:
+def make_pool(spool: Spool, port: int, deadlines: Deadlines = QUICK) -> SmtpPool:
     """Connections to a server."""
-    settings = SmtpSettings(Endpoint("127.0.0.1", port, TlsMode.NONE), "relay.example.org", deadlines=QUICK)
+    settings = SmtpSettings(Endpoint("127.0.0.1", port, TlsMode.NONE), "relay.example.org", deadlines=deadlines)
     return SmtpPool(settings, PoolSettings(connections=8), spool.clock)
 
 
@@ -154,7 +159,7 @@ async def rig(
         board = Board()
         board.now[Service.SMTP] = mode
         metrics = Metrics()
-        pool = make_pool(spool, port or server.port)
+        pool = make_pool(spool, port or server.port, QUICK if port is None else REAL)
         runner = make_runner(spool, board, pool, metrics, msgspec.structs.replace(SETTINGS, **settings))
         feed = Feed(spool.store, spool.clock)
         feed.on_kind(ChangeKind.ITEM, runner.heed)

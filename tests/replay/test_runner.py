@@ -17,7 +17,7 @@ from relay.replay.settings import PAUSED
 from relay.spool.queue import Queue
 from relay.store.records import Route
 from tests.primary.fake import Act, FakeSmtp, Script, Session
-from tests.replay.harness import SETTINGS, make_pool, make_runner, rig
+from tests.replay.harness import PATIENCE, SETTINGS, make_pool, make_runner, rig
 
 S = ItemState
 
@@ -48,7 +48,7 @@ async def test_steady_mail_does_not_keep_the_recovery_from_ending(tmp_path: Path
                 await r.accept(number)
                 await r.accept(number + 1)
                 r.spool.clock.advance(0.2)
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE):
                     while len(server.taken) < (number - 1000) // 2:
                         await r.spool.store.wait_change(after=await r.spool.store.last_change(), timeout=0.05)
 
@@ -64,7 +64,7 @@ async def test_steady_mail_does_not_keep_the_recovery_from_ending(tmp_path: Path
 
 async def test_a_new_item_goes_at_once_in_normal_mode(tmp_path: Path) -> None:
     # An idle time far beyond the test's patience: only the change feed can be what wakes it.
-    async with FakeSmtp() as server, rig(tmp_path, server, mode=Mode.NORMAL, idle=60.0) as r:
+    async with FakeSmtp() as server, rig(tmp_path, server, mode=Mode.NORMAL, idle=10 * PATIENCE) as r:
         await r.until(await r.accept(1), S.DELIVERED)
         await r.until(await r.accept(2), S.DELIVERED)
 
@@ -146,7 +146,7 @@ async def test_a_lost_reply_makes_it_unknown_and_stops_the_queue(tmp_path: Path,
 async def test_no_contact_is_evidence_and_no_attempt_of_the_message(tmp_path: Path, verb: str) -> None:
     async with FakeSmtp(_answers(verb, Act.CUT)) as server, rig(tmp_path, server, mode=Mode.RECOVERY) as r:
         item = await r.accept(1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await r.board.failed.wait()
         row = await r.until(item, S.PENDING)
         assert row.attempts == 0
@@ -164,7 +164,7 @@ async def test_a_message_that_breaks_the_connection_does_not_stand_in_the_way(tm
     async with FakeSmtp(script) as server, rig(tmp_path, server, mode=Mode.RECOVERY) as r:
         poison = await r.accept(0, size=900_000)
         others = [await r.accept(n) for n in range(1, 4)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await r.board.failed.wait()
         await r.until_drained()
         for item in others:
@@ -200,7 +200,7 @@ async def test_the_operator_pauses_and_resumes(tmp_path: Path) -> None:
     async with FakeSmtp() as server, rig(tmp_path, server, mode=Mode.NORMAL) as r:
         await r.until(await r.accept(1), S.DELIVERED)
         await r.spool.store.put_setting(PAUSED, b"1", now=r.spool.clock.now())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while r.metrics.replay.gate["paused"]._value.get() != 1:
                 await r.spool.store.wait_change(after=await r.spool.store.last_change(), timeout=0.02)
         item = await r.accept(2)
@@ -268,7 +268,7 @@ async def test_a_half_recovered_primary_costs_a_few_held_messages(tmp_path: Path
             await r.accept(n)
         r.board.now[Service.SMTP] = Mode.RECOVERY
         r.runner.wake()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while r.runner.gate.state is not GateState.CLOSED:
                 await r.spool.store.wait_change(after=await r.spool.store.last_change(), timeout=0.05)
         counts = await r.spool.store.counts()

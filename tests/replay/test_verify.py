@@ -29,7 +29,7 @@ from tests.peers.faultproxy import Script as FaultScript
 from tests.peers.plugin import MakeProxy
 from tests.peers.postfix import Postfix
 from tests.primary.fake import Act, FakeSmtp
-from tests.replay.harness import SETTINGS, Rig, rig
+from tests.replay.harness import PATIENCE, SETTINGS, Rig, rig
 
 S = ItemState
 R: TypeAlias = RecipientState
@@ -219,11 +219,11 @@ async def test_real_peers_have_it_once(
     async with FakeSmtp() as unused, rig(tmp_path, unused, port=proxy.port) as r:
         item = await doubtful(r, address)
         v = verifier(r, eyes, wait=600.0 if fault is DOT_CUT else float("inf"))
-        async with asyncio.timeout(30.0):
+        async with asyncio.timeout(PATIENCE):
             while not await v.look_around():
                 r.spool.clock.advance(60.0 if fault is DOT_CUT else 4.0)
         await r.until(item, S.DELIVERED)
-        async with asyncio.timeout(30.0):
+        async with asyncio.timeout(PATIENCE):
             while not (found := await asyncio.to_thread(dovecot.messages, address)):
                 continue
     assert len(found) == 1

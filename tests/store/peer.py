@@ -17,8 +17,8 @@ from tests.store.samples import NOW, item_id, new_item
 AT_ONCE = 8
 
 
-async def accept(store: SqliteStore, first: int, count: int) -> None:
-    """Accept `count` items, some of them staged ahead, AT_ONCE at a time."""
+async def accept(store: SqliteStore, first: int, count: int, at_once: int = AT_ONCE) -> None:
+    """Accept `count` items, some of them staged ahead, so many at a time."""
 
     async def one(number: int) -> None:
         staged = number % 3
@@ -28,10 +28,15 @@ async def accept(store: SqliteStore, first: int, count: int) -> None:
         print(number, flush=True)
 
     async def line(start: int) -> None:
-        for number in range(start, first + count, AT_ONCE):
+        for number in range(start, first + count, at_once):
             await one(number)
 
-    await asyncio.gather(*[line(first + offset) for offset in range(AT_ONCE)])
+    await asyncio.gather(*[line(first + offset) for offset in range(at_once)])
+
+
+async def accept_in_turn(store: SqliteStore, first: int, count: int) -> None:
+    """The same, each after the promise for the one before it."""
+    await accept(store, first, count, at_once=1)
 
 
 async def deliver(store: SqliteStore, first: int, count: int) -> None:
@@ -47,7 +52,7 @@ async def deliver(store: SqliteStore, first: int, count: int) -> None:
             print(lease.item, flush=True)
 
 
-WORK = {"accept": accept, "deliver": deliver}
+WORK = {"accept": accept, "accept_in_turn": accept_in_turn, "deliver": deliver}
 
 
 async def main(path: str, work: str, first: str, count: str) -> None:
