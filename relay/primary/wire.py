@@ -146,7 +146,7 @@ class Wire(asyncio.Protocol):
                 ssl_handshake_timeout=seconds,
                 ssl_shutdown_timeout=_GOODBYE_SECONDS,
             )
-        except (OSError, ssl.SSLError) as error:
+        except (OSError, ssl.SSLError, ValueError) as error:  # ValueError: a name that no certificate can have
             certificate = isinstance(error, ssl.SSLCertVerificationError)
             reason = "certificate is not valid" if certificate else "TLS handshake failed"
             self.kill(reason)

@@ -109,6 +109,8 @@ class Attempt:
         lease = self._shared.holding.lease(self.row.id)
         if lease is None:
             raise LeaseLost("lease ran out before the final dot")
+        if self._intended:
+            return  # another transaction of the same attempt
         self._intended = True
         await self._shared.queue.intend([lease])
 

@@ -1,4 +1,4 @@
-"""Where replay takes a message: a protocol, and the primary as its first case.
+"""Where replay takes a message: a protocol, and its two cases, the primary and the world.
 
 A stored message, the recipients still open and the moment before the final dot enter; a `Verdict` leaves. Replies are
 handed on as they are; what they mean is `outcome`'s business.
@@ -18,6 +18,7 @@ from relay.primary.errors import NoContact, ReplyLost
 from relay.primary.smtp import SmtpPool
 from relay.replay.outcome import Verdict
 from relay.store.records import ItemRow, Route
+from relay.world.delivery import World
 
 Trace = Callable[[Envelope, Origin, ItemId], bytes]
 """The Received line that goes ahead of the message, with CRLF (RFC 5321 4.4); it holds the item's id."""
@@ -55,8 +56,9 @@ class Destination(Protocol):
     async def attempt(self, message: Message, recipients: Sequence[int], before_dot: BeforeDot) -> Verdict:
         """Try to deliver to the recipients with these indexes.
 
-        `before_dot` has been awaited, successfully, before anything is sent after which a delivery is possible; what it
-        raises is raised here, and nothing was delivered. Damaged.
+        `before_dot` has been awaited, successfully, before anything is sent after which a delivery is possible, and
+        again before each further transaction of the attempt, one call at a time. What it raises is raised here; from
+        the first call, nothing was delivered. Damaged.
         """
         ...
 
@@ -96,6 +98,19 @@ class PrimaryDestination:
         except ReplyLost as trouble:
             return Verdict(tuple(refused), unsure=tuple(accepted), trouble=trouble.reason, evidence=True)
         return Verdict((*refused, *((index, reply) for index in accepted)))
+
+
+class WorldDestination:
+    """Everybody else's servers, for mail that users sent."""
+
+    def __init__(self, world: World) -> None:
+        self.route = Route.WORLD
+        self._world = world
+
+    async def attempt(self, message: Message, recipients: Sequence[int], before_dot: BeforeDot) -> Verdict:
+        """See the protocol. Trouble is a 4xx for those concerned: no server's health says anything about the others."""
+        outcome = await self._world.deliver(message, recipients, before_dot)
+        return Verdict(outcome.replies, unsure=outcome.unsure)
 
 
 async def _whole(content: bytes) -> AsyncIterator[bytes]:
