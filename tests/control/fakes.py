@@ -81,7 +81,11 @@ class FakeFeed:
             handler(change)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+PATIENCE = 60.0
+"""Seconds that anything here is waited for. It only bounds a wait that ends early: a machine may be busy."""
+
+
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Give the loop turns until the condition holds; fails at the deadline."""
     end = time.monotonic() + seconds
     while not condition():

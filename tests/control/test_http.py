@@ -22,7 +22,7 @@ from relay.obs.metrics import Metrics
 from relay.spool.feed import Feed
 from relay.spool.pressure import DiskRoom
 from relay.store.api import StoreUnavailable
-from tests.control.fakes import until
+from tests.control.fakes import PATIENCE, until
 from tests.spool.conftest import Spool, open_spool
 
 
@@ -43,7 +43,7 @@ class Node:
         self.listening = True
 
     async def ask(self, path: str, *, method: str = "GET", host: str = "127.0.0.1") -> Answer:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
             try:
                 writer.write(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
@@ -241,10 +241,11 @@ async def test_nothing_can_be_changed(node: Node, method: str) -> None:
 async def test_other_paths_and_garbage(node: Node) -> None:
     assert (await node.ask("/")).status == 404
     assert (await node.ask("/api/v1/../../etc/passwd")).status == 404
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
         writer.write(os.urandom(100) + b"\r\n\r\n")
-        assert (await reader.read()).startswith((b"HTTP/1.1 400", b""))
+        answer = await reader.read()
+        assert not answer or answer.startswith(b"HTTP/1.1 400")
         writer.close()
         await writer.wait_closed()
     assert (await node.ask("/livez")).status == 200

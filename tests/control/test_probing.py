@@ -15,7 +15,7 @@ from relay.core.clock import SystemClock
 from relay.core.mode import Hysteresis, Mode, Service, Signal
 from relay.obs.metrics import Metrics
 from relay.primary.health import Probe
-from tests.control.fakes import FakeFeed, FakeStore, until
+from tests.control.fakes import PATIENCE, FakeFeed, FakeStore, until
 
 
 class Primary:
@@ -146,12 +146,12 @@ async def test_a_holder_that_cannot_renew_stops_before_another_may_start() -> No
 
     single = Singleton(store, "probe", body, owner="one", clock=SystemClock(), ttl=0.3)
     async with running(single.run):
-        await asyncio.wait_for(single.held.wait(), 5)
+        await asyncio.wait_for(single.held.wait(), PATIENCE)
         store.down = True
-        await asyncio.wait_for(stopped.wait(), 5)
+        await asyncio.wait_for(stopped.wait(), PATIENCE)
         assert SystemClock().now() < store.leases["probe"][1]
         store.down = False
-        await asyncio.wait_for(single.held.wait(), 5)
+        await asyncio.wait_for(single.held.wait(), PATIENCE)
 
 
 async def test_a_body_that_fails_is_started_again() -> None:

@@ -15,7 +15,7 @@ from relay.core.mode import Hysteresis, Mode, Override, Service, Signal
 from relay.obs.metrics import Metrics
 from relay.spool.feed import Feed
 from relay.store.sqlite import SqliteSettings, SqliteStore, open_store
-from tests.control.fakes import until
+from tests.control.fakes import PATIENCE, until
 
 
 @asynccontextmanager
@@ -43,7 +43,7 @@ async def test_the_mode_crosses_and_survives(tmp_path: Path) -> None:
         for _ in range(2):
             one.evidence(Service.SMTP, Signal.FAIL, "connection refused")
         began = time.monotonic()
-        await asyncio.wait_for(crossed.wait(), 5)
+        await asyncio.wait_for(crossed.wait(), PATIENCE)
         assert time.monotonic() - began < 2.0  # measured 0.04; a loaded machine is given room
     async with worker(path) as (again, _):
         assert again.mode(Service.SMTP) is Mode.STANDBY

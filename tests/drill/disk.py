@@ -15,6 +15,7 @@ import time
 from typing import Final
 
 from tests.peers import workdir
+from tests.peers.process import PATIENCE
 
 _EXT4_IOC_SHUTDOWN: Final = 0x8004587D
 _NOLOGFLUSH: Final = 2
@@ -56,7 +57,7 @@ class LoopDisk:
         self._mount()
 
     def _unmount(self) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 _run("umount", str(self.path))

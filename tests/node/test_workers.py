@@ -41,7 +41,7 @@ class Births:
         self._more.set()
 
     async def next(self) -> tuple[int, int]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while b"\n" not in self._buffer:
                 self._more.clear()
                 await self._more.wait()
