@@ -50,6 +50,7 @@ from relay.spool.mailboxes import Mailboxes
 from relay.spool.pressure import Pressure
 from relay.spool.queue import Queue
 from relay.spool.read import Reader
+from relay.spool.rekeying import KeyKeeper
 from relay.store.api import Store
 from relay.store.records import ChangeKind
 from relay.vault.sealing import Vault
@@ -111,6 +112,8 @@ class Parts:
             account_of=wiring.reader_of(config, naming),
         )
         self._queue = Queue(store, vault, clock, owner=owner)
+        self._keys = KeyKeeper(vault, store, clock, worker=owner.rpartition("/")[0])
+        feed.on_kind(ChangeKind.SETTING, self._keys.heed)
         self._reader = Reader(store, vault)
         self._mailboxes = Mailboxes(store, vault, clock)
         primary = config.primary
@@ -134,6 +137,7 @@ class Parts:
 
     def background(self) -> Iterator[tuple[str, Work]]:
         """What works by itself. Where one worker of all suffices, a lease decides which."""
+        yield "keys", self._keys.run
         yield "directory", lambda: self._directory.run(asyncio.sleep)
         yield "sweep", self._alone("sweep", self._retention().run)
         if self._config.primary is not None:
@@ -178,8 +182,9 @@ class Parts:
         )
 
     def reload(self) -> None:
-        """HUP: certificates and the recipient list are read again; what does not read is kept as it was."""
-        for name, read in (("tls", self._tls.reload), ("recipients", self._reload_recipients)):
+        """HUP: certificates, keys and the recipient list are read again; what does not read is kept as it was."""
+        parts = (("tls", self._tls.reload), ("keys", self._keys.reload), ("recipients", self._reload_recipients))
+        for name, read in parts:
             try:
                 read()
                 _log.info("reloaded", part=name)

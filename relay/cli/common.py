@@ -110,22 +110,35 @@ def become_owner(directory: Path) -> None:
         os.setuid(owner.st_uid)
 
 
+def running_workers(config: Config) -> list[str]:
+    """`node/slot` of each worker that runs on this data directory now."""
+    found = []
+    for slot in range(config.node.workers):
+        try:
+            with (config.node.data_dir / "run" / f"worker-{slot}.lock").open("r") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            found.append(f"{config.node.name}/{slot}")
+        except FileNotFoundError:
+            continue  # it has never run
+        except OSError as error:
+            raise ConfigFault(f"node.data_dir: {config.node.data_dir} cannot be used ({error.strerror})") from None
+    return found
+
+
 @contextlib.contextmanager
-def node_stopped(config: Config) -> Iterator[None]:
-    """While the body runs no worker can; Problem when one does."""
+def alone(config: Config, what: str) -> Iterator[None]:
+    """While the body runs no other command holds the same name; Problem when one does."""
     run = config.node.data_dir / "run"
     with contextlib.ExitStack() as stack:
-        for slot in range(config.node.workers):
-            try:
-                run.mkdir(mode=0o700, exist_ok=True)
-                lock = stack.enter_context((run / f"worker-{slot}.lock").open("w"))
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Problem(
-                    "the node is running and has the old keys in memory. Stop it, do this, start it"
-                ) from None
-            except OSError as error:
-                raise ConfigFault(f"node.data_dir: {run} cannot be used ({error.strerror})") from None
+        try:
+            run.mkdir(mode=0o700, exist_ok=True)
+            lock = stack.enter_context((run / f"{what}.lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Problem("another such command is at work. Wait for its end") from None
+        except OSError as error:
+            raise ConfigFault(f"node.data_dir: {run} cannot be used ({error.strerror})") from None
         yield
 
 

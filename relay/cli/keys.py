@@ -10,14 +10,16 @@ import click
 
 from relay.cli.common import (
     Problem,
+    alone,
+    become_owner,
     config_option,
     console,
     data,
     json_option,
     load_config,
-    node_stopped,
     print_json,
     run_async,
+    running_workers,
     table,
 )
 
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     from relay.config import Config
     from relay.node import Data
 
-_BATCH = 1000
+_PATIENCE = 10.0
+"""Seconds that a running node has to read a new key file."""
 
 
 @click.group()
@@ -57,20 +60,44 @@ def init(*, file: Path | None, path: Path | None, as_json: bool) -> None:
 
 
 @keys.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@json_option
+def add(*, file: Path, as_json: bool) -> None:
+    """Add a key to FILE and make it the active one; touches nothing else.
+
+    For a key file that is mounted read-only where the node runs: add a key to its copy, mount that one, and take it
+    into use with `relay keys rotate --mounted`. Elsewhere `relay keys rotate` does all of it.
+
+    \b
+    Example:
+      relay keys add ./relay.key
+    """
+    from relay.vault.keys import add_key
+
+    active = add_key(file).active
+    if as_json:
+        print_json({"file": str(file), "active": active})
+    else:
+        click.echo(f"{active} is the active key of {file}.")
+
+
+@keys.command()
+@click.option("--mounted", is_flag=True, help="The file has its new key already; only take it into use.")
 @config_option
 @json_option
-def rotate(*, path: Path | None, as_json: bool) -> None:
-    """Add a key, make it the active one, and wrap every message key with it. The node must not run meanwhile.
+def rotate(*, mounted: bool, path: Path | None, as_json: bool) -> None:
+    """Add a key, make it the active one, and wrap every message key with it. The node may run meanwhile.
 
-    No message body is written again, so this takes seconds. Old keys stay in the file; take one out only when
-    `relay keys status` says that nothing uses it.
+    A running node reads the file first, and only then anything is wrapped with the new key. No message body is written
+    again, so this takes seconds. Old keys stay in the file; take one out only when `relay keys status` says that
+    nothing uses it. May be repeated: what a rotation left undone, the next one does.
 
     \b
     Example:
       relay keys rotate -c /etc/relay/relay.toml
     """
     config = load_config(path)
-    active, done = run_async(_rotate(config))
+    active, done = run_async(_rotate(config, mounted=mounted))
     if as_json:
         print_json({"active": active, "rewrapped": done})
     else:
@@ -78,50 +105,44 @@ def rotate(*, path: Path | None, as_json: bool) -> None:
         click.echo(f"Copy {config.vault.key_file} to its other place now.")
 
 
-async def _rotate(config: Config) -> tuple[str, int]:
+async def _rotate(config: Config, *, mounted: bool) -> tuple[str, int]:
+    from relay.spool.rekeying import announce, rewrap
     from relay.vault.keys import add_key
 
-    async with data(config):  # it is the right key file, and the store is well: else nothing is changed
-        pass
-    with node_stopped(config):
-        add_key(config.vault.key_file)
-        async with data(config) as opened:
-            return opened.ring.active, await _rewrap(opened)
+    async with data(config) as opened:  # it is the right key file, and the store is well: else nothing is changed
+        with alone(config, "rotate"):
+            if not mounted:
+                add_key(config.vault.key_file)
+            opened.ring.refresh()
+            active = opened.ring.active
+            await announce(opened.store, active, now=opened.clock.now())
+            await _until_loaded(config, opened, active)
+            made = await rewrap(opened.store, opened.vault, opened.ring, now=opened.clock.now())
+    if made.damaged:
+        some = ", ".join(made.damaged[:5])
+        raise Problem(f"{len(made.damaged)} message keys do not open and were left as they are: {some}")
+    return active, made.done
 
 
-async def _rewrap(opened: Data) -> int:
-    from relay.core.errors import Damaged
-    from relay.store.records import WrappedKey
-    from relay.vault.bootstrap import rewrap_roots
+async def _until_loaded(config: Config, opened: Data, key: str) -> None:
+    """Every running worker has the key; Problem when one has not within the deadline."""
+    from relay.spool.rekeying import has_loaded
 
-    store, vault = opened.store, opened.vault
-
-    async def put(name: str, value: bytes) -> None:
-        await store.put_setting(name, value, now=opened.clock.now())
-
-    done = await rewrap_roots(opened.ring, store.setting, put)
-    damaged: set[str] = set()
+    waiting = running_workers(config)
+    store, end = opened.store, opened.clock.monotonic() + _PATIENCE
     while True:
-        # Those that do not open stay as they are, so the answer begins with them again.
-        rows = await store.wrapped_keys(not_key=vault.active_key, limit=_BATCH + len(damaged))
-        pairs = []
-        for row in rows:
-            if row.item in damaged:
-                continue
-            try:
-                key_id, wrapped = vault.rewrap(row.key_id, row.wrapped_key, row.item)
-            except Damaged:
-                damaged.add(row.item)
-            else:
-                pairs.append((row, WrappedKey(row.item, key_id, wrapped)))
-        if not pairs:
-            break
-        done += await store.rewrap(pairs)
-    if damaged:
-        raise Problem(
-            f"{len(damaged)} message keys do not open and were left as they are: {', '.join(sorted(damaged)[:5])}"
-        )
-    return done
+        seen = await store.last_change()
+        waiting = [worker for worker in waiting if not await has_loaded(store, worker, key)]
+        left = end - opened.clock.monotonic()
+        if not waiting:
+            return
+        if left <= 0:
+            raise Problem(
+                f"{', '.join(waiting)} did not take {key} into use, so nothing was wrapped with it. See the log of the "
+                f"node: can it read {config.vault.key_file}? Then, or after a restart of the node: "
+                "relay keys rotate --mounted"
+            )
+        await store.wait_change(after=seen, timeout=min(left, 1.0))
 
 
 @keys.command()
@@ -137,6 +158,7 @@ def status(*, path: Path | None, as_json: bool) -> None:
     from relay.vault.keys import KeyRing
 
     config = load_config(path)
+    become_owner(config.node.data_dir)  # whether the key file is open to others is judged from the relay's place
     ring = KeyRing.load(config.vault.key_file)
     used = run_async(_used(config)) if config.database.exists() else Counter[str]()
     missing = sorted(set(used) - set(ring.names))

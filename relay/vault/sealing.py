@@ -170,6 +170,15 @@ class Vault:
         """Name of the key that wraps from now on."""
         return self._ring.active
 
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """Names of all keys that unwrap."""
+        return self._ring.names
+
+    def refresh(self) -> tuple[str, ...]:
+        """`KeyRing.refresh`: read the key file again; names of keys that left it. ConfigFault: all is as it was."""
+        return self._ring.refresh()
+
     def new_message_key(self, item: ItemId) -> MessageKey:
         """A random key for a message about to be received."""
         key = os.urandom(KEY_BYTES)

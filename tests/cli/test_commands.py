@@ -267,17 +267,50 @@ def test_rotation_rewraps_everything_and_every_message_still_opens(desk: Desk) -
     assert "Bob@example.org" in desk.relay("queue", "list").out
 
 
-def test_rotation_waits_for_the_node_to_stop(desk: Desk) -> None:
+def test_nothing_is_wrapped_with_a_key_that_a_running_worker_does_not_have(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = desk.mixed()
+    old = KeyRing.load(desk.directory / "relay.key").active
+    monkeypatch.setattr("relay.cli.keys._PATIENCE", 0.2)
+    run = desk.directory / "run"
+    run.mkdir(exist_ok=True)
+    with (run / "worker-0.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a worker that runs and does not answer
+        done = desk.relay("keys", "rotate")
+        assert done.code == 1
+        assert "edge-1/0 did not take key-" in done.err
+        assert "rotate --mounted" in done.err
+        used = {row["key"]: row for row in desk.relay("keys", "status", "--json").json["keys"]}
+    assert {key for key, row in used.items() if row["used_by"]} == {old}
+    # The worker is gone: what was left undone is done, without yet another key.
+    done = desk.relay("keys", "rotate", "--mounted", "--json")
+    assert (done.code, done.json["rewrapped"]) == (0, len(items) + 2)
+    assert set(used) == set(KeyRing.load(desk.directory / "relay.key").names)
+
+
+def test_two_rotations_at_once_do_not_fight(desk: Desk) -> None:
     desk.mixed()
     before = (desk.directory / "relay.key").read_bytes()
     run = desk.directory / "run"
     run.mkdir(exist_ok=True)
-    with (run / "worker-0.lock").open("w") as lock:
+    with (run / "rotate.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = desk.relay("keys", "rotate")
-    assert done.code == 1
-    assert "the node is running" in done.err
+    assert (done.code, "another such command" in done.err) == (1, True)
     assert (desk.directory / "relay.key").read_bytes() == before
+
+
+def test_a_key_is_added_to_a_copy_and_taken_into_use_where_it_is_mounted(desk: Desk) -> None:
+    items = desk.mixed()
+    mounted, copy = desk.directory / "relay.key", desk.directory / "copy.key"
+    copy.write_bytes(mounted.read_bytes())
+    copy.chmod(0o600)
+    added = desk.relay("keys", "add", str(copy), "--json", configured=False)
+    assert added.json == {"file": str(copy), "active": KeyRing.load(copy).active}
+    copy.rename(mounted)
+    done = desk.relay("keys", "rotate", "--mounted", "--json")
+    assert done.json == {"active": added.json["active"], "rewrapped": len(items) + 2}
 
 
 def test_the_wrong_key_file_is_noticed(desk: Desk) -> None:

@@ -62,12 +62,6 @@ def test_the_queue_of_a_running_node(node: Relay) -> None:
     assert "bob@" not in node.log.read_text()
 
 
-def test_keys_are_not_rotated_under_a_running_node(node: Relay) -> None:
-    done = node.command("keys", "rotate", check=False)
-    assert done.returncode == 1
-    assert "the node is running" in done.stderr
-
-
 def test_the_numbers_of_a_running_node_move(node: Relay) -> None:
     assert node.metric("relay_store_commit_seconds_count") > 0
     assert node.metric("relay_store_commit_operations_sum") > 0

@@ -120,15 +120,135 @@ def test_a_wrong_file_is_refused_with_a_remedy_and_without_its_content(
         assert re.search(r"[.] (Restore|Name) ", str(caught.value))
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644, 0o660])
-def test_a_file_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
+@pytest.mark.parametrize(
+    ("mode", "problem"),
+    [
+        (0o604, "open to everybody"),
+        (0o644, "open to everybody"),
+        (0o444, "open to everybody"),
+        (0o601, "open to everybody"),
+        (0o620, "changed by its group"),
+        (0o660, "changed by its group"),
+        (0o650, "changed by its group"),
+    ],
+)
+def test_a_file_open_to_others_is_refused(tmp_path: Path, mode: int, problem: str) -> None:
     path = tmp_path / "relay.key"
     init_key_file(path)
     path.chmod(mode)
-    with pytest.raises(ConfigFault, match="chmod 600"):
+    with pytest.raises(ConfigFault, match=f"{problem}.*chmod 600"):
         KeyRing.load(path)
     path.chmod(0o400)
-    KeyRing.load(path)
+    assert KeyRing.load(path).active
+
+
+@pytest.mark.parametrize("mode", [0o440, 0o640])
+def test_a_group_may_read_it_only_if_it_is_one_of_ours(
+    tmp_path: Path, mode: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How a secret is mounted into a pod: root's, 0440, with the group that fsGroup names."""
+    path = tmp_path / "relay.key"
+    init_key_file(path)
+    path.chmod(mode)
+    real = os.fstat
+
+    def of_the_pod(fd: int) -> os.stat_result:
+        found = list(real(fd))
+        found[5] = 70_003
+        return os.stat_result(found)
+
+    monkeypatch.setattr(os, "fstat", of_the_pod)
+    monkeypatch.setattr(os, "getegid", lambda: 70_001)
+    monkeypatch.setattr(os, "getgroups", lambda: [70_002, 70_003])
+    assert KeyRing.load(path).active
+    monkeypatch.setattr(os, "getgroups", lambda: [70_002])
+    with pytest.raises(ConfigFault, match=r"read by group 70003, which this process is not a member of.*fsGroup"):
+        KeyRing.load(path)
+
+
+def test_a_new_key_leaves_owner_and_mode_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "relay.key"
+    init_key_file(path)
+    path.chmod(0o440)
+    before = path.stat()
+    add_key(path)
+    after = path.stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+
+
+def test_a_ring_follows_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "relay.key"
+    init_key_file(path)
+    running, wrapped = KeyRing.load(path), KeyRing.load(path).wrap(b"old", b"aad")
+    newer = add_key(path)
+    by_new = newer.wrap(b"new", b"aad")
+    # Nobody told it: it meets the new key in a row, and looks.
+    assert running.unwrap(*by_new, b"aad") == b"new"
+    assert running.active == newer.active
+    assert running.unwrap(*wrapped, b"aad") == b"old"
+    assert running.refresh() == ()
+
+
+def test_a_missing_key_does_not_make_it_read_the_same_file_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "relay.key"
+    init_key_file(path)
+    ring, stranger = KeyRing.load(path), init_key_file(tmp_path / "other.key").wrap(b"x", b"aad")
+    reads: list[int] = []
+    real = os.read
+
+    def counted(fd: int, count: int) -> bytes:
+        reads.append(fd)
+        return real(fd, count)
+
+    monkeypatch.setattr(os, "read", counted)
+    for _ in range(3):
+        with pytest.raises(MissingKey):
+            ring.unwrap(*stranger, b"aad")
+    assert reads == []
+    add_key(path)
+    reads.clear()
+    for _ in range(3):
+        with pytest.raises(MissingKey):
+            ring.unwrap(*stranger, b"aad")
+    assert len(reads) == 1
+
+
+def test_a_key_that_left_the_file_works_until_the_end_of_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "relay.key"
+    old = init_key_file(path)
+    running, wrapped = KeyRing.load(path), old.wrap(b"old", b"aad")
+    add_key(path)
+    running.refresh()
+    kept = [line for line in path.read_text().splitlines() if not line.startswith(f"key {old.active} ")]
+    path.write_text("\n".join(kept) + "\n")
+    assert running.refresh() == (old.active,)
+    assert running.unwrap(*wrapped, b"aad") == b"old"
+    with pytest.raises(MissingKey):
+        KeyRing.load(path).unwrap(*wrapped, b"aad")
+
+
+@pytest.mark.parametrize("spoil", ["foreign", "same name", "gone", "open"])
+def test_a_wrong_file_changes_nothing_in_a_running_ring(tmp_path: Path, spoil: str) -> None:
+    path = tmp_path / "relay.key"
+    ring = init_key_file(path)
+    wrapped = ring.wrap(b"data", b"aad")
+    match spoil:
+        case "foreign":
+            path.unlink()
+            init_key_file(path)
+        case "same name":
+            encoded = base64.b64encode(bytes(32)).decode()
+            path.write_text(f"relay-keys 1\nactive {ring.active}\nkey {ring.active} {encoded}\n")
+        case "gone":
+            path.unlink()
+        case _:
+            path.chmod(0o644)
+    with pytest.raises(ConfigFault, match=re.escape(str(path))):
+        ring.refresh()
+    assert ring.unwrap(*wrapped, b"aad") == b"data"
+    assert ring.names == (wrapped[0],)
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
