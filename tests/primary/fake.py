@@ -68,6 +68,8 @@ class FakeSmtp:
         context: ssl.SSLContext | None = None,
         implicit: bool = False,
         proxy: bool = False,
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self.script: Script = script or (lambda *_: None)
         self.keywords = keywords
@@ -77,7 +79,8 @@ class FakeSmtp:
         self.took = asyncio.Event()
         self.open_now = 0
         self.most_open = 0
-        self.port = 0
+        self.host = host
+        self.port = port
         self._context = context
         self._implicit = implicit
         self._proxy = proxy
@@ -94,7 +97,7 @@ class FakeSmtp:
     async def start(self) -> None:
         """Listen, on the same port as before if there was one."""
         self._server = await asyncio.start_server(
-            self._begin, "127.0.0.1", self.port, limit=1 << 20, ssl=self._context if self._implicit else None
+            self._begin, self.host, self.port, limit=1 << 20, ssl=self._context if self._implicit else None
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
