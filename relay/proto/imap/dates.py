@@ -10,6 +10,12 @@ _NUMBER = {name.lower(): index for index, name in enumerate(_MONTHS, 1)}
 _DATE = re.compile(r"(\d{1,2})-([A-Za-z]{3})-(\d{4})\Z")
 _DATE_TIME = re.compile(r"([ \d]\d)-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)\Z")
 _HEADER_DATE = re.compile(r"(?:[A-Za-z]{3,9}\s*,\s*)?(\d{1,2})\s+([A-Za-z]{3})[a-z]*\s+(\d{2,4})(?:\s|\Z)")
+_HEADER_MOMENT = re.compile(
+    _HEADER_DATE.pattern.removesuffix(r"(?:\s|\Z)")
+    + r"(?:\s+(\d{1,2})\s*:\s*(\d{2})(?:\s*:\s*(\d{2}))?)?(?:\s*([+-]\d{4}|[A-Za-z]{1,5})(?![A-Za-z0-9]))?"
+)
+_ZONES = {"EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7}
+"""RFC 5322 4.3 obs-zone, hours; all others are UTC, or nobody knows."""
 
 
 def date_time(unix: float) -> bytes:
@@ -50,6 +56,32 @@ def header_date(text: str) -> date | None:
     """The calendar day that a Date header names, "disregarding time and timezone" (RFC 9051 6.4.4 SENTON)."""
     found = _HEADER_DATE.match(text.strip())
     return _day(found) if found else None
+
+
+def header_moment(text: str) -> float | None:
+    """Unix seconds of a Date header; None when it names no day.
+
+    RFC 5256 2.2: a time that cannot be read is midnight, a zone that cannot be read is UTC.
+    """
+    found = _HEADER_MOMENT.match(text.strip())
+    day = None if found is None else _day(found)
+    if found is None or day is None:
+        return None
+    hour, minute, second = (int(part or 0) for part in found.group(4, 5, 6))
+    if hour > 23 or minute > 59 or second > 60:
+        hour = minute = second = 0
+    moment = datetime(day.year, day.month, day.day, hour, minute, min(second, 59), tzinfo=UTC)
+    return moment.timestamp() - _offset(found[7] or "")
+
+
+def _offset(zone: str) -> float:
+    """Seconds east of Greenwich."""
+    if zone[:1] in ("+", "-"):
+        hours, minutes = int(zone[1:3]), int(zone[3:5])
+        if hours > 23 or minutes > 59:
+            return 0.0
+        return (hours * 3600.0 + minutes * 60.0) * (-1 if zone[0] == "-" else 1)
+    return _ZONES.get(zone.upper(), 0) * 3600.0
 
 
 def _day(found: re.Match[str]) -> date | None:

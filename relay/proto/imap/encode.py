@@ -29,6 +29,11 @@ def literal(value: bytes) -> bytes:
     return b"{%d}\r\n%b" % (len(value), value)
 
 
+def literal8(value: bytes) -> bytes:
+    """A literal whose octets are anything (RFC 3516 4.4)."""
+    return b"~{%d}\r\n%b" % (len(value), value)
+
+
 def string(value: bytes) -> bytes:
     """Quoted where that is possible, else a literal."""
     return quoted(value) if _QUOTABLE.match(value) else literal(value)

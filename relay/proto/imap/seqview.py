@@ -7,6 +7,7 @@ be written in their order. Promises:
 2. Applying what was told to what the client knew gives exactly what this object holds.
 3. Once nothing changes any more, one `tell(expunges=True)` brings the view to the mailbox's own list.
 4. A message that came and went untold is never mentioned.
+5. The saved result (`$`) holds only messages that the client knows.
 
 The UIDs lie in one array of 32-bit numbers that several views of a mailbox may share until one of them changes its own.
 """
@@ -47,6 +48,7 @@ class SeqView:
         self._shared = True
         self._gone: set[int] = set()
         self._arrived: list[int] = []
+        self._saved: array[int] = array("I")
 
     def __len__(self) -> int:
         """Messages the client knows of, those gone but untold included."""
@@ -107,8 +109,21 @@ class SeqView:
             at = bisect_left(self._uids, uid)
             del self._uids[at]
             told.append(Expunged(at + 1, uid))
+        # RFC 5182 2.1: what is expunged is no longer in the saved result.
+        self._saved = array("I", (uid for uid in self._saved if uid not in self._gone))
         self._gone.clear()
         return told
+
+    # -- the saved result ------------------------------------------------------------------------------------------
+
+    def save(self, uids: Iterable[int]) -> None:
+        """What `$` names from now on (RFC 5182 2.1), ascending; nothing after a search that failed."""
+        self._saved = array("I", uids)
+
+    @property
+    def saved(self) -> array[int]:
+        """UIDs that `$` names, ascending, those included that are gone but untold; not to be changed."""
+        return self._saved
 
     def _own(self) -> None:
         if self._shared:
@@ -139,8 +154,10 @@ class SeqView:
     def resolve(self, numbers: SequenceSet, *, by_uid: bool) -> list[int] | None:
         """UIDs named by a set, ascending; None when a message number is out of range (RFC 9051 9 seq-number: BAD).
 
-        UIDs that do not exist are passed over in silence (RFC 9051 6.4.9).
+        UIDs that do not exist are passed over in silence (RFC 9051 6.4.9); `$` names the same messages either way.
         """
+        if numbers.saved:
+            return list(self._saved)
         if by_uid:
             return numbers.select(self._uids)
         chosen: list[int] = []

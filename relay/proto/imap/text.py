@@ -75,12 +75,22 @@ def parts(root: Part) -> Iterator[Part]:
         waiting.extend(reversed(part.children))
 
 
+_AS_IT_IS = frozenset({b"7bit", b"8bit", b"binary", b""})
+
+
+def untransferred(encoding: bytes, body: bytes) -> bytes | None:
+    """A body with its transfer encoding undone (RFC 2045 6); None when nobody knows the encoding."""
+    encoding = encoding.lower()
+    if encoding == b"base64":
+        return _base64(body)
+    if encoding == b"quoted-printable":
+        return quopri.decodestring(body)
+    return body if encoding in _AS_IT_IS else None
+
+
 def part_text(part: Part, body: bytes) -> str:
     """The text of one leaf from its raw body."""
-    encoding = part.encoding.lower()
-    if encoding == b"base64":
-        body = _base64(body)
-    elif encoding == b"quoted-printable":
-        body = quopri.decodestring(body)
+    plain = untransferred(part.encoding, body)
+    body = body if plain is None else plain
     charset = next((v for name, v in part.params if name.lower() == b"charset"), b"us-ascii")
     return decode(body, charset.decode("latin-1"))
