@@ -15,7 +15,8 @@ from relay.store.api import DirectoryStore
 from relay.store.records import Credential, Mac
 from relay.vault.sealing import Vault
 
-Kind = Literal["configured", "remembered"]
+Kind = Literal["configured", "remembered", "token", "revoked"]
+"""Passwords of the relay's own, those seen to work on the primary, tokens seen to work, and when all was revoked."""
 
 
 class StoredLogin(msgspec.Struct, frozen=True):

@@ -1,5 +1,15 @@
 """How many wrong passwords an address or an account may try: token buckets in tables of bounded size. No clock of its
-own, no waiting: it says how long to wait."""
+own, no waiting: it says how long to wait.
+
+1. Strangers cannot lock a user out of where the user has logged in: there only the failures of that pair of account and
+   network count.
+2. A client that keeps trying one old password is one failure, not many: it locks nobody out of its office.
+3. A success takes back what the same pair has spent, and nothing that others have: who has one good account cannot use
+   it to go on guessing at others.
+4. Failures from exempt networks (a webmail that speaks for everybody) count for their pair alone.
+
+It counts per worker: with N workers an attacker has N times the tries, and as many delays.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +17,12 @@ import ipaddress
 import math
 from collections import OrderedDict
 from collections.abc import Hashable
+from typing import TypeAlias, TypeVar
 
 import msgspec
+
+_V = TypeVar("_V")
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class ThrottleSettings(msgspec.Struct, frozen=True):
@@ -22,6 +36,7 @@ class ThrottleSettings(msgspec.Struct, frozen=True):
     """Buckets of each kind."""
     first_delay: float = 0.25
     longest_delay: float = 4.0
+    exempt: tuple[Network, ...] = ()
 
 
 class _Buckets:
@@ -43,9 +58,17 @@ class _Buckets:
         while len(self._spent) > self._settings.entries:
             self._spent.popitem(last=False)
 
+    def refund(self, key: Hashable, amount: float, now: float) -> None:
+        """So many failures did not happen."""
+        left = self.spent(key, now) - amount
+        if left > 0:
+            self._spent[key] = (left, now)
+        else:
+            self._spent.pop(key, None)
+
 
 class Throttle:
-    """Counts failures; a pair of account and network that has logged in before is never locked out by others."""
+    """Counts failures."""
 
     def __init__(self, settings: ThrottleSettings) -> None:
         self._settings = settings
@@ -53,43 +76,68 @@ class Throttle:
         self._networks = _Buckets(settings)
         self._pairs = _Buckets(settings)
         self._trusted: OrderedDict[tuple[bytes, str], None] = OrderedDict()
+        self._last: OrderedDict[tuple[bytes, str], bytes] = OrderedDict()
+        """What each pair failed with last."""
 
     def admits(self, account: bytes, client: str, now: float) -> bool:
         """Whether an attempt may be made."""
         return self._count(account, client, now) <= self._settings.failures - 1
 
-    def failed(self, account: bytes, client: str, now: float) -> float:
-        """A wrong password: seconds to let the client wait for its answer, growing with every failure."""
-        place = network(client)
+    def failed(self, account: bytes, client: str, now: float, secret: bytes = b"") -> float:
+        """A wrong password (`secret`: a digest of it): seconds to let the client wait, growing with every failure."""
+        pair = (account, network(client))
         before = self._count(account, client, now)
-        self._accounts.spend(account, now)
-        self._networks.spend(place, now)
-        self._pairs.spend((account, place), now)
+        if not secret or self._last.get(pair) != secret:
+            self._pairs.spend(pair, now)
+            if not self._exempt(client):
+                self._accounts.spend(account, now)
+                self._networks.spend(pair[1], now)
+        _touch(self._last, pair, secret, self._settings.entries)
         return min(self._settings.first_delay * math.pow(2, before), self._settings.longest_delay)
 
-    def succeeded(self, account: bytes, client: str) -> None:
+    def succeeded(self, account: bytes, client: str, now: float) -> None:
         """The right password."""
         pair = (account, network(client))
-        self._trusted[pair] = None
-        self._trusted.move_to_end(pair)
-        while len(self._trusted) > self._settings.entries:
-            self._trusted.popitem(last=False)
+        own = self._pairs.spent(pair, now)
+        self._pairs.refund(pair, own, now)
+        if not self._exempt(client):
+            self._accounts.refund(account, own, now)
+            self._networks.refund(pair[1], own, now)
+        self._last.pop(pair, None)
+        _touch(self._trusted, pair, None, self._settings.entries)
 
     def _count(self, account: bytes, client: str, now: float) -> float:
         place = network(client)
-        if (account, place) in self._trusted:
+        if (account, place) in self._trusted or self._exempt(client):
             return self._pairs.spent((account, place), now)
         return max(self._accounts.spent(account, now), self._networks.spent(place, now))
+
+    def _exempt(self, client: str) -> bool:
+        address = _address(client)
+        return address is not None and any(address in exempt for exempt in self._settings.exempt)
+
+
+def _touch(table: OrderedDict[tuple[bytes, str], _V], key: tuple[bytes, str], value: _V, most: int) -> None:
+    table[key] = value
+    table.move_to_end(key)
+    while len(table) > most:
+        table.popitem(last=False)
 
 
 def network(client: str) -> str:
     """What one client can easily change is one client: an IPv6 /64, an IPv4 address (mapped ones too)."""
+    address = _address(client)
+    if address is None:
+        return client
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
+    return str(address)
+
+
+def _address(client: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         address = ipaddress.ip_address(client.partition("%")[0])
     except ValueError:
-        return client
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is None:
-            return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
-        address = address.ipv4_mapped
-    return str(address)
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address

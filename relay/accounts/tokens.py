@@ -17,8 +17,8 @@ from relay.accounts.jwks import KeySet, TokenVerdict, UnknownKey, judge
 from relay.accounts.oauth import OAuthSettings
 from relay.core.clock import Clock
 from relay.core.errors import Damaged, NotNow
-from relay.obs.logs import logger
 from relay.obs.login_metrics import LoginMetrics
+from relay.obs.logs import logger
 from relay.store.api import DirectoryStore
 from relay.store.records import Change, ChangeKind
 from relay.vault.sealing import Vault

@@ -12,6 +12,7 @@ from pydantic import model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from relay.config.faults import wrong
+from relay.config.login import LoginSection
 from relay.config.sections import (
     ClientsSection,
     DiskSection,
@@ -20,7 +21,6 @@ from relay.config.sections import (
     ImapSection,
     LimitsSection,
     ListenSection,
-    LoginSection,
     LogSection,
     NodeSection,
     PrimarySection,

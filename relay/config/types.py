@@ -61,7 +61,7 @@ def _from_text(parse: Callable[[str], T], kind: type | UnionType) -> BeforeValid
     return BeforeValidator(validate)
 
 
-def _split(given: Any) -> Any:
+def split_list(given: Any) -> Any:
     """From the environment a list comes as "a, b" or as JSON."""
     if not isinstance(given, str):
         return given
@@ -98,8 +98,8 @@ Host: TypeAlias = Annotated[str, _from_text(parse_host, str)]
 Domain: TypeAlias = Annotated[str, _from_text(parse_domain, str)]
 Port: TypeAlias = Annotated[int, BeforeValidator(_port)]
 Bind: TypeAlias = Annotated[Address, _from_text(parse_address, Address), PlainSerializer(str)]
-Binds: TypeAlias = Annotated[tuple[Bind, ...], BeforeValidator(_split)]
-Domains: TypeAlias = Annotated[tuple[Domain, ...], BeforeValidator(_split)]
+Binds: TypeAlias = Annotated[tuple[Bind, ...], BeforeValidator(split_list)]
+Domains: TypeAlias = Annotated[tuple[Domain, ...], BeforeValidator(split_list)]
 Range: TypeAlias = Annotated[Network, _from_text(parse_network, Network), PlainSerializer(str)]
-Networks: TypeAlias = Annotated[tuple[Range, ...], BeforeValidator(_split)]
+Networks: TypeAlias = Annotated[tuple[Range, ...], BeforeValidator(split_list)]
 File: TypeAlias = Annotated[Path, PlainSerializer(str)]

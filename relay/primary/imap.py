@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import time
 from enum import StrEnum
+from types import MappingProxyType
 
 import msgspec
 
 from relay.core.envelope import split_address
 from relay.core.ids import ItemId
+from relay.primary import imap_raw
+from relay.primary.errors import NoContact
 from relay.primary.imap_client import CHUNK, Answer, ImapGone, Session
+from relay.primary.imap_raw import Judgement, RawSettings
 from relay.primary.settings import Endpoint
 from relay.proto.smtp.sasl import Credentials
 
@@ -59,6 +63,15 @@ class Verdict(StrEnum):
     OK = "ok"
     REFUSED = "refused"
     UNAVAILABLE = "unavailable"
+
+
+_OF_RAW = MappingProxyType(
+    {
+        Judgement.OK: Verdict.OK,
+        Judgement.REFUSED: Verdict.REFUSED,
+        Judgement.LATER: Verdict.UNAVAILABLE,
+    }
+)
 
 
 class Sight(StrEnum):
@@ -105,6 +118,22 @@ class ImapPrimary:
                 return _verdict(await session.login(user, password))
         except (ImapGone, ValueError):
             return Verdict.UNAVAILABLE
+
+    async def verify_token(self, mechanism: str, message: bytes, dismissal: bytes) -> Verdict:
+        """Try a token; UNAVAILABLE also where the server does not take tokens in this way."""
+        settings = RawSettings(self.settings.endpoint, self.settings.seconds, self.settings.seconds)
+        try:
+            session = await imap_raw.connect(settings)
+        except NoContact:
+            return Verdict.UNAVAILABLE
+        try:
+            if f"AUTH={mechanism}" not in session.capabilities:
+                return Verdict.UNAVAILABLE
+            return _OF_RAW[(await session.authenticate(mechanism, message, dismissal)).judgement]
+        except NoContact:
+            return Verdict.UNAVAILABLE
+        finally:
+            session.close()
 
     async def look(self, address: str, mark: Mark, *, password: str | None = None) -> Sight:
         """Whether the mailbox of `address` holds the message; `password` with access = user."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 
 import msgspec
@@ -59,6 +60,8 @@ class Answer(msgspec.Struct, frozen=True):
     judgement: Judgement
     capabilities: tuple[str, ...] = ()
     """After login; empty when it was refused."""
+    challenge: bytes = b""
+    """What the server asked before it refused a token (RFC 7628 3.2.2), in base 64: its client wants to read it."""
 
 
 class RawSession:
@@ -70,6 +73,7 @@ class RawSession:
         self._settings = settings
         self._reader = ResponseReader(_LIMITS)
         self._tags = 0
+        self._challenge = b""
         self.capabilities: tuple[str, ...] = ()
 
     async def open(self) -> None:
@@ -106,12 +110,19 @@ class RawSession:
 
     async def login(self, login: str, password: bytes) -> Answer:
         """Log in as the user. NoContact: the primary could not be asked, or went away."""
+        return await self._log_in(lambda: self._say_credentials(login.encode(), password))
+
+    async def authenticate(self, mechanism: str, message: bytes, dismissal: bytes) -> Answer:
+        """Log in with a SASL message as it is; `dismissal` is said to an error challenge. NoContact, as `login`."""
+        return await self._log_in(lambda: self._say_message(mechanism, message, dismissal))
+
+    async def _log_in(self, say: Callable[[], Awaitable[tuple[Status, list[Data]]]]) -> Answer:
         try:
             async with asyncio.timeout(self._settings.login_seconds):
-                answer, lines = await self._say_credentials(login.encode(), password)
+                answer, lines = await say()
                 if answer.status != "OK":
                     later = answer.status == "BAD" or answer.code in _LATER
-                    return Answer(Judgement.LATER if later else Judgement.REFUSED)
+                    return Answer(Judgement.LATER if later else Judgement.REFUSED, challenge=self._challenge)
                 self._learn(answer, lines)
                 if answer.code != "CAPABILITY" and not any(line.name == "CAPABILITY" for line in lines):
                     await self._ask_capabilities()
@@ -140,6 +151,13 @@ class RawSession:
                 parts[-1] += word + end
         return await self._command(*parts)
 
+    async def _say_message(self, mechanism: str, message: bytes, dismissal: bytes) -> tuple[Status, list[Data]]:
+        blob = base64.b64encode(message)
+        begin = b"AUTHENTICATE " + mechanism.encode("ascii")
+        if "SASL-IR" in self.capabilities:
+            return await self._command(begin + b" " + blob, base64.b64encode(dismissal))
+        return await self._command(begin, blob, base64.b64encode(dismissal))
+
     def hand_over(self) -> tuple[Stream, bytes]:
         """The logged-in stream, and what the server said after its last answer; this object is done with it."""
         return self._stream, self._reader.drain()
@@ -160,6 +178,7 @@ class RawSession:
         for _ in range(_MOST_LINES):
             event = await self._event()
             if isinstance(event, Continuation):
+                self._challenge = event.text
                 # A challenge that we have no answer for is cancelled (RFC 9051 6.2.2).
                 self._stream.put((pieces.pop(0) if pieces else b"*") + b"\r\n")
             elif isinstance(event, Data):

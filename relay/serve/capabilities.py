@@ -8,12 +8,12 @@ _BEFORE_LOGIN = "LITERAL- SASL-IR"
 _AFTER_LOGIN = "LITERAL+ IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS"
 
 
-def before_login(*, starttls: bool, login: bool) -> bytes:
-    """For the greeting and for CAPABILITY before login, as `CAPABILITY ...`."""
+def before_login(*, starttls: bool, mechanisms: tuple[str, ...]) -> bytes:
+    """For the greeting and for CAPABILITY before login, as `CAPABILITY ...`; no mechanisms = nobody logs in here."""
     words = [_ALWAYS, _BEFORE_LOGIN]
     if starttls:
         words.append("STARTTLS")
-    words.append("AUTH=PLAIN" if login else "LOGINDISABLED")
+    words += [f"AUTH={name}" for name in mechanisms] or ["LOGINDISABLED"]
     return f"CAPABILITY {' '.join(words)}".encode("ascii")
 
 

@@ -10,8 +10,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import ipaddress
 import ssl
 from typing import TypeAlias
@@ -29,13 +27,15 @@ from relay.primary.stream import Closed
 from relay.proto.imap import commands as c
 from relay.proto.imap import encode, grammar
 from relay.proto.imap.receiver import Event, Frame, Line, Rejected
+from relay.proto.sasl.credentials import Credentials, Proof
+from relay.proto.sasl.mechanisms import MECHANISMS, Cancelled, Challenge, Exchange, read_password
 from relay.serve.capabilities import before_login
 from relay.serve.common import identify
+from relay.serve.offer import PASSWORDS, TOKENS
 from relay.serve.ports import Services
 from relay.serve.talk import Gone, Talk
 
 _log = logger("serve.door")
-_LONGEST_LOGIN = 1_000
 
 
 class ByPrimary(msgspec.Struct, frozen=True):
@@ -54,6 +54,13 @@ class ByStandby(msgspec.Struct, frozen=True):
 
 
 Way: TypeAlias = ByPrimary | ByStandby
+
+
+class _No(msgspec.Struct, frozen=True):
+    """Not let in; `challenge` is what the primary wants the client to hear first, in base 64."""
+
+    verdict: Verdict
+    challenge: bytes = b""
 
 
 class Door:
@@ -75,7 +82,15 @@ class Door:
 
     def _capabilities(self) -> bytes:
         starttls = not self._talk.stream.tls and self._context is not None
-        return before_login(starttls=starttls, login=self._may_login)
+        return before_login(starttls=starttls, mechanisms=self._mechanisms())
+
+    def _mechanisms(self) -> tuple[str, ...]:
+        """What may be tried now: passwords, and tokens where somebody judges them."""
+        if not self._may_login:
+            return ()
+        if not self._asks_primary and self._services.settings.signed_tokens:
+            return PASSWORDS + TOKENS
+        return PASSWORDS + self._services.offer.tokens
 
     async def run(self) -> Way:
         """Until somebody is logged in. Gone."""
@@ -109,7 +124,7 @@ class Door:
         if c.State.NOT_AUTHENTICATED not in parsed.row.states:
             await talk.bad(tag, "Log in first")
         elif isinstance(command, c.Login):
-            return await self._login(tag, command.user, command.password)
+            return await self._login(tag, read_password("LOGIN", command.user, command.password))
         elif isinstance(command, c.Authenticate):
             return await self._authenticate(tag, command)
         elif isinstance(command, c.StartTls):
@@ -153,77 +168,82 @@ class Door:
 
     async def _authenticate(self, tag: str, command: c.Authenticate) -> Way | None:
         talk = self._talk
-        if command.mechanism != "PLAIN":
+        mechanism = MECHANISMS.get(command.mechanism)
+        if mechanism is None:
             talk.no(tag, "Mechanism is not supported", b"CANNOT")
-            return None
-        if not self._may_login:
+        elif not self._may_login:
             self._refuse_plaintext(tag)
-            return None
-        answer = command.initial
-        if answer is None:
-            talk.send(encode.continuation(b""))
-            talk.receiver.expect_line()
-            line = await talk.event(self._services.settings.deadlines.login)
-            if not isinstance(line, Line):
-                if isinstance(line, Rejected):
-                    await talk.rejected(line)
+        elif mechanism.name not in self._mechanisms():
+            talk.no(tag, "Mechanism is not available", b"CANNOT")
+        else:
+            claimed = await self._claim(tag, Exchange(mechanism), command.initial)
+            return None if claimed is None else await self._login(tag, claimed)
+        return None
+
+    async def _claim(self, tag: str, exchange: Exchange, initial: bytes | None) -> Credentials | None:
+        """Run the exchange; None: it came to nothing, and the client was told."""
+        step = exchange.start(initial)
+        while isinstance(step, Challenge):
+            line = await self._ask(step.text)
+            if line is None:
                 return None
-            answer = line.data
-        if answer == b"*":  # RFC 9051 6.2.2
-            await talk.bad(tag, "Authentication cancelled")
-            return None
-        try:
-            parts = base64.b64decode(answer, validate=True).split(b"\0")
-        except binascii.Error:
-            await talk.bad(tag, "Not base 64")
-            return None
-        if len(parts) != 3 or (parts[0] and parts[0] != parts[1]):
-            # RFC 4616 2: acting for somebody else is for the primary's masters, not through here.
-            await self._fail(tag, asyncio.get_running_loop().time(), Verdict.REFUSED)
-            return None
-        return await self._login(tag, parts[1], parts[2])
+            step = exchange.answer(line)
+        if isinstance(step, Credentials):
+            return step
+        await self._talk.bad(tag, "Authentication cancelled" if isinstance(step, Cancelled) else step.text)
+        return None
+
+    async def _ask(self, challenge: bytes) -> bytes | None:
+        """The client's answer to a challenge; None: it was no answer, and the client was told."""
+        talk = self._talk
+        talk.send(encode.continuation(challenge))
+        talk.receiver.expect_line()
+        line = await talk.event(self._services.settings.deadlines.login)
+        if isinstance(line, Line):
+            return line.data
+        if isinstance(line, Rejected):
+            await talk.rejected(line)
+        return None
 
     def _refuse_plaintext(self, tag: str) -> None:
         self._talk.no(tag, "Start TLS first", b"PRIVACYREQUIRED")
 
-    async def _login(self, tag: str, user: bytes, password: bytes) -> Way | None:
+    async def _login(self, tag: str, claimed: Credentials | None) -> Way | None:
+        """None stands for credentials that nobody can have."""
         if not self._may_login:
             self._refuse_plaintext(tag)
             return None
         started = asyncio.get_running_loop().time()
         try:
-            judged = await self._judge(tag, user, password)
+            judged = await self._judge(tag, claimed) if claimed is not None else _No(Verdict.REFUSED)
         except NotNow:
-            judged = Verdict.UNAVAILABLE
-        if not isinstance(judged, Verdict):
+            judged = _No(Verdict.UNAVAILABLE)
+        if not isinstance(judged, _No):
             return judged
-        await self._fail(tag, started, judged)
+        await self._fail(tag, started, judged, token=claimed is not None and claimed.proof is Proof.TOKEN)
         return None
 
-    async def _judge(self, tag: str, user: bytes, password: bytes) -> Way | Verdict:
+    async def _judge(self, tag: str, claimed: Credentials) -> Way | _No:
         """Who serves the client, or why nobody does. NotNow."""
         services, client = self._services, self._talk.client
-        try:
-            login = user.decode("utf-8")
-        except UnicodeDecodeError:
-            return Verdict.REFUSED
-        if not login or not password or len(login) > _LONGEST_LOGIN or any(ord(char) < 32 for char in login):
-            return Verdict.REFUSED
-        if not await services.logins.admits(login, client=client):
-            return Verdict.UNAVAILABLE
+        # RFC 4616 2: acting for somebody else is for the primary's masters, not through here. Without a token a client
+        # only asks what is wanted (RFC 7628 3.2.3).
+        if claimed.for_another or not claimed.secret:
+            return _No(Verdict.REFUSED)
+        if not await services.logins.admits(claimed.login, client=client):
+            return _No(Verdict.UNAVAILABLE)
         if self._asks_primary:
-            judged = await self._ask_primary(tag, login, password)
+            judged = await self._ask_primary(tag, claimed)
             if isinstance(judged, ByPrimary):
                 return judged
-            if judged is Judgement.REFUSED:
-                await services.logins.refused(login, client=client)
-                return Verdict.REFUSED
-            if judged is Judgement.LATER:
-                return Verdict.UNAVAILABLE
-        result = await services.logins.check(login, password, client=client)
+            if judged is not None:
+                if judged.verdict is Verdict.REFUSED:
+                    await services.logins.refused(claimed, client=client)
+                return judged
+        result = await services.logins.check(claimed, client=client)
         if result.verdict is Verdict.OK and result.address is not None:
             return ByStandby(tag, result.address)
-        return Verdict.REFUSED if result.verdict is Verdict.REFUSED else Verdict.UNAVAILABLE
+        return _No(Verdict.REFUSED if result.verdict is Verdict.REFUSED else Verdict.UNAVAILABLE)
 
     @property
     def _asks_primary(self) -> bool:
@@ -232,21 +252,29 @@ class Door:
             USES_PRIMARY[board.mode(service)] for service in (Service.IMAP, Service.LOGIN)
         )
 
-    async def _ask_primary(self, tag: str, login: str, password: bytes) -> ByPrimary | Judgement | None:
+    async def _ask_primary(self, tag: str, claimed: Credentials) -> ByPrimary | _No | None:
         """None: the primary is not there; the standby decides."""
         services = self._services
         assert services.primary is not None
         session: RawSession | None = None
         try:
             session = await imap_raw.connect(services.primary, services.primary_tls)
-            answer = await session.login(login, password)
-            if answer.judgement is not Judgement.OK:
-                if answer.judgement is Judgement.LATER:
-                    services.board.evidence(Service.LOGIN, Signal.FAIL, "primary cannot judge a login")
-                return answer.judgement
+            services.offer.learn(session.capabilities)
+            if claimed.proof is Proof.PASSWORD:
+                answer = await session.login(claimed.login, claimed.secret)
+            elif claimed.mechanism in services.offer.tokens:
+                dismissal = MECHANISMS[claimed.mechanism].dismissal
+                answer = await session.authenticate(claimed.mechanism, claimed.message, dismissal)
+            else:
+                return _No(Verdict.UNAVAILABLE)
+            if answer.judgement is Judgement.LATER:
+                services.board.evidence(Service.LOGIN, Signal.FAIL, "primary cannot judge a login")
+                return _No(Verdict.UNAVAILABLE)
+            if answer.judgement is Judgement.REFUSED:
+                return _No(Verdict.REFUSED, answer.challenge)
             services.board.evidence(Service.IMAP, Signal.OK, "login")
             services.board.evidence(Service.LOGIN, Signal.OK, "login")
-            services.chores.start(self._remember(login, password))
+            services.chores.start(self._remember(claimed))
             way, session = ByPrimary(tag, session, answer.capabilities), None
         except NoContact as problem:
             if problem.evidence:
@@ -258,21 +286,24 @@ class Door:
             if session is not None:
                 session.close()
 
-    async def _remember(self, login: str, password: bytes) -> None:
+    async def _remember(self, claimed: Credentials) -> None:
         """Beside the session: hashing a password takes longer than the login did."""
         try:
-            await self._services.logins.remember(login, password)
+            await self._services.logins.remember(claimed, client=self._talk.client)
         except NotNow as problem:
             # The user is logged in on the primary; that the next outage may not know them is for the operator.
             _log.warning("login_not_remembered", exc_info=problem)
 
-    async def _fail(self, tag: str, started: float, verdict: Verdict) -> None:
+    async def _fail(self, tag: str, started: float, no: _No, *, token: bool) -> None:
         """Invariants 3 and 4. Gone after too many."""
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep(max(0.0, started + self._services.settings.deadlines.failure - loop.time()))
-        if verdict is Verdict.UNAVAILABLE:
+        loop, settings = asyncio.get_running_loop(), self._services.settings
+        await asyncio.sleep(max(0.0, started + settings.deadlines.failure - loop.time()))
+        if no.verdict is Verdict.UNAVAILABLE:
             self._talk.no(tag, "Cannot check logins at the moment, try again later", b"UNAVAILABLE")
         else:
+            if token:
+                # RFC 7628 3.2.3: the client hears why, answers with nothing of interest, and then it has failed.
+                await self._ask(no.challenge or Challenge(settings.token_refusal).text)
             self._talk.no(tag, "Wrong user name or password", b"AUTHENTICATIONFAILED")
         self._failures_left -= 1
         if self._failures_left <= 0:

@@ -17,7 +17,9 @@ from relay.obs.metrics import ServeMetrics
 from relay.primary.imap_raw import RawSettings
 from relay.primary.settings import TlsMode
 from relay.primary.tls import client_context
+from relay.proto.sasl.credentials import Credentials
 from relay.serve.chores import Chores
+from relay.serve.offer import Offer
 from relay.serve.settings import ServeSettings
 from relay.spool.feed import Feed
 from relay.spool.mailboxes import Mailboxes
@@ -26,19 +28,19 @@ from relay.spool.mailboxes import Mailboxes
 class Logins(Protocol):
     """The `accounts` service."""
 
-    async def check(self, login: str, password: bytes, *, client: str) -> LoginResult:
-        """By configured users and remembered verifiers; throttled by account and by `client`, an IP address."""
+    async def check(self, claimed: Credentials, *, client: str) -> LoginResult:
+        """By what is known here; throttled by account and by `client`, an IP address. NotNow."""
         ...
 
     async def admits(self, login: str, *, client: str) -> bool:
         """Whether an attempt may be made at all, also on the primary."""
         ...
 
-    async def remember(self, login: str, password: bytes) -> None:
+    async def remember(self, claimed: Credentials, *, client: str) -> None:
         """It has just worked on the primary. NotNow."""
         ...
 
-    async def refused(self, login: str, *, client: str) -> None:
+    async def refused(self, claimed: Credentials, *, client: str) -> None:
         """It has just been refused by the primary: counts for the throttle."""
         ...
 
@@ -61,6 +63,7 @@ class Services:
     metrics: ServeMetrics
     gate: Gate
     chores: Chores = field(default_factory=Chores)
+    offer: Offer = field(default_factory=Offer)
     damaged: Callable[[ItemId, Damaged], Awaitable[None]] = field(default=_nothing)
     """Told of items whose bytes did not verify (`spool.queue.Queue.quarantine`)."""
 

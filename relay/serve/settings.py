@@ -44,6 +44,10 @@ class ServeSettings(msgspec.Struct, frozen=True):
 
     hostname: str
     plaintext_auth: Literal["never", "loopback"] = "loopback"
+    signed_tokens: bool = False
+    """Whether `accounts` judges tokens by itself, so that they are taken when the primary is away."""
+    token_refusal: bytes = b'{"status":"invalid_token"}'
+    """Told to a client whose token we refuse (RFC 7628 3.2.2)."""
     version: str = ""
     """Said in ID; empty = not said."""
     limits: Limits = Limits()

@@ -12,6 +12,7 @@ from relay.accounts.credentials import Credentials
 from relay.accounts.directory import Directory, DirectorySettings
 from relay.accounts.login import LoginService, LoginSettings
 from relay.accounts.names import Naming, NamingSettings
+from relay.accounts.tokens import Tokens
 from relay.core.clock import ManualClock
 from relay.store.sqlite import SqliteSettings, SqliteStore, open_store
 from relay.vault.bootstrap import open_vault
@@ -36,9 +37,15 @@ class World:
         """Note the wait instead of waiting."""
         self.slept.append(seconds)
 
-    def logins(self, settings: LoginSettings = LoginSettings()) -> LoginService:  # noqa: B008  # frozen
+    def logins(
+        self,
+        settings: LoginSettings = LoginSettings(),  # noqa: B008  # frozen
+        tokens: Tokens | None = None,
+    ) -> LoginService:
         """A login service, as another worker process would have it; closed with the world."""
-        service = LoginService(self.credentials, self.naming, self.clock, settings, sleep=self.sleep)
+        service = LoginService(
+            self.credentials, self.vault, self.naming, self.clock, settings, tokens=tokens, sleep=self.sleep
+        )
         self.services.append(service)
         return service
 

@@ -24,6 +24,7 @@ from relay.listen.settings import Port
 from relay.obs.instruments import Maker
 from relay.obs.metrics import ServeMetrics
 from relay.primary.imap_raw import RawSettings
+from relay.proto.sasl.credentials import Credentials
 from relay.serve.front import ImapFront
 from relay.serve.ports import Services
 from relay.serve.settings import Deadlines, Limits, ListenerName, ServeSettings
@@ -67,26 +68,29 @@ class Logins:
         self.down = False
         self.throttled = False
         self.remembered: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+        self.claimed: list[Credentials] = []
         self.refusals = 0
         self.tried: list[tuple[str, str]] = []
 
-    async def check(self, login: str, password: bytes, *, client: str) -> LoginResult:
+    async def check(self, claimed: Credentials, *, client: str) -> LoginResult:
+        login = claimed.login
         self.tried.append((login, client))
+        self.claimed.append(claimed)
         if self.down:
             raise NotNow("down")
         if login.startswith("nobody"):
             return LoginResult(Verdict.UNAVAILABLE, Reason.NOTHING_KNOWN)
-        if password != b"secret":
+        if claimed.secret != b"secret":
             return LoginResult(Verdict.REFUSED, Reason.MISMATCH)
         return LoginResult(Verdict.OK, Reason.CONFIGURED, login.lower())
 
     async def admits(self, login: str, *, client: str) -> bool:
         return not self.throttled
 
-    async def remember(self, login: str, password: bytes) -> None:
-        self.remembered.put_nowait((login, password))
+    async def remember(self, claimed: Credentials, *, client: str) -> None:
+        self.remembered.put_nowait((claimed.login, claimed.secret))
 
-    async def refused(self, login: str, *, client: str) -> None:
+    async def refused(self, claimed: Credentials, *, client: str) -> None:
         self.refusals += 1
 
 

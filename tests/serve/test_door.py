@@ -36,12 +36,13 @@ async def test_every_way_to_log_in(front: Front, authority: Authority) -> None:
         (f"LOGIN {{{len(BOB)}+}}\r\n{BOB} {{6+}}\r\nsecret",),
         (f"AUTHENTICATE PLAIN {PLAIN}",),
         ("AUTHENTICATE PLAIN", PLAIN),
+        ("AUTHENTICATE LOGIN", base64.b64encode(BOB.encode()), base64.b64encode(b"secret")),
     ):
         client = await tls_client(front, authority)
         answer = await client.command(*pieces)
         assert (answer.status, answer.code) == ("OK", "CAPABILITY")
         await client.ok("SELECT INBOX")
-    assert front.logins.tried == [(BOB, "127.0.0.1")] * 5
+    assert front.logins.tried == [(BOB, "127.0.0.1")] * 6
 
 
 async def test_starttls_changes_what_is_offered(front: Front, authority: Authority) -> None:
@@ -86,7 +87,6 @@ async def test_a_failure_looks_like_any_other(front: Front) -> None:
         "LOGIN a {1+}\r\n\xff",
         f"LOGIN {{{len(BOB) + 1}+}}\r\n\n{BOB} secret",
         f"AUTHENTICATE PLAIN {base64.b64encode(b'boss' + bytes(1) + b'bob' + bytes(1) + b'secret').decode()}",
-        "AUTHENTICATE PLAIN AAAA",
     ):
         client = await front.client()
         answers.append(await client.command(command.encode("latin-1")))
@@ -112,6 +112,8 @@ async def test_odd_authentication(front: Front) -> None:
     assert (await client.command("AUTHENTICATE CRAM-MD5")).code == "CANNOT"
     assert (await client.command("AUTHENTICATE PLAIN", "*")).status == "BAD"
     assert (await client.command("AUTHENTICATE PLAIN", "no base 64!")).status == "BAD"
+    assert (await client.command("AUTHENTICATE PLAIN AAAA")).status == "BAD"
+    assert (await client.command("AUTHENTICATE XOAUTH2")).code == "CANNOT"
     await client.ok("NOOP")
     await client.login()
 

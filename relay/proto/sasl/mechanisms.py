@@ -68,15 +68,16 @@ def _plain(answers: Sequence[bytes]) -> Credentials | None:
     if len(parts) != 3:
         return None
     authzid = _name(parts[0])
-    return None if authzid is None else _password("PLAIN", parts[1], parts[2], authzid)
+    return None if authzid is None else read_password("PLAIN", parts[1], parts[2], authzid)
 
 
 def _login(answers: Sequence[bytes]) -> Credentials | None:
     """draft-murchison-sasl-login: never a standard, and all that some versions of Outlook can."""
-    return _password("LOGIN", answers[0], answers[1])
+    return read_password("LOGIN", answers[0], answers[1])
 
 
-def _password(mechanism: str, login: bytes, password: bytes, authzid: str = "") -> Credentials | None:
+def read_password(mechanism: str, login: bytes, password: bytes, authzid: str = "") -> Credentials | None:
+    """A name and a password; None where nobody can have them."""
     name = _name(login)
     if not name or not password or len(password) > LONGEST_PASSWORD or b"\0" in password:
         return None
