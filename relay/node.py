@@ -80,6 +80,7 @@ async def open_data(config: Config, counted: Metrics | None = None) -> AsyncIter
 def run(config: Config, path: Path | None, *, worker: int | None = None) -> int:
     """Run the node until it is told to stop; the process's exit code. `worker` is set by the supervisor alone."""
     logs.configure(wiring.log(config, worker or 0), sys.stderr)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something that could be read again
     try:
         _prepare(config)
         if worker is None and config.node.workers > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import smtplib
 import threading
@@ -18,6 +19,7 @@ from tests.peers.relay import Relay, RelaySettings
 @pytest.fixture(scope="module")
 def node() -> Iterator[Relay]:
     with Relay(RelaySettings(workers=2)) as relay:
+        relay.until(lambda: relay.log.read_text().count('"worker_ready"') == 2, why="a worker did not start")
         yield relay
 
 
@@ -60,7 +62,7 @@ def test_rotation_while_mail_comes_in(node: Relay) -> None:
 def test_a_mounted_file_that_is_replaced_is_read_on_hup(node: Relay) -> None:
     old = KeyRing.load(node.key_file).active
     new = add_key(node.key_file).active
-    node.process.signal_group(signal.SIGHUP)
+    os.kill(node.process.pid, signal.SIGHUP)  # the supervisor passes it on
     node.until(lambda: node.log.read_text().count(f'"key_id":"{new}"') == 2, why="a worker did not take the new key")
     send(node, 8)
     used = keys(node)
@@ -79,7 +81,7 @@ def test_a_key_file_that_does_not_read_leaves_the_keys_as_they_are(node: Relay) 
     whole = node.key_file.read_text()
     node.key_file.write_text("nonsense")
     try:
-        node.process.signal_group(signal.SIGHUP)
+        os.kill(node.process.pid, signal.SIGHUP)  # the supervisor passes it on
         node.until(lambda: '"not_reloaded"' in node.log.read_text(), why="nobody said that the file does not read")
         send(node, 2)
     finally:
