@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -96,7 +95,7 @@ async def _check(config: Config, *, ask_dns: bool) -> list[Step]:
     steps = [Step("configuration", "ok", "reads well")]
     steps += _files(config)
     steps += await _spool(config)
-    steps += _certificate(config)
+    steps += _certificates(config)
     steps += await _primary(config)
     if ask_dns:
         steps += await _dns(config)
@@ -146,45 +145,41 @@ async def _spool(config: Config) -> list[Step]:
     return steps
 
 
-def _certificate(config: Config) -> Iterator[Step]:
-    from relay.vault.certificates import read_certificate
+def _certificates(config: Config) -> Iterator[Step]:
+    from relay import wiring
+    from relay.listen.certificates import load
 
-    certificate, key = config.tls.certificate, config.tls.private_key
-    if certificate is None or key is None:
+    pairs, leaves = wiring.certificates(config), []
+    if not pairs:
         yield Step("certificate", "warn", "tls.certificate is not set: senders and clients get no encryption")
         return
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
-        leaf = read_certificate(certificate.read_bytes())
-    except ssl.SSLError as error:
-        yield Step("certificate", "fail", f"{certificate} and {key} do not go together ({error.reason})")
-        return
-    except OSError as error:
-        yield Step("certificate", "fail", f"{certificate} or {key} cannot be read ({error.strerror})")
-        return
-    except ConfigFault as fault:
-        yield Step("certificate", "fail", str(fault))
-        return
-    left = (leaf.not_after - SystemClock().now()) / _DAY
-    if left < 0:
-        yield Step("certificate", "fail", f"expired on {clock(leaf.not_after)}. Renew it")
-    elif left < _CERTIFICATE_DAYS:
-        yield Step("certificate", "warn", f"expires in {int(left)} days. Renew it")
-    else:
-        yield Step("certificate", "ok", f"valid until {clock(leaf.not_after)}")
+    for pair in pairs:
+        what = "certificate" if pair is pairs[0] else f"certificate {pair.where}"
+        try:
+            leaf = load(pair).leaf
+        except ConfigFault as fault:
+            yield Step(what, "fail", str(fault))
+            return
+        leaves.append(leaf)
+        yield _validity(what, leaf.not_after)
     clients = config.clients
-    shown = {"clients.imap_host": clients.imap_host, "clients.smtp_host": clients.smtp_host}
-    shown["clients.web_host"] = clients.web_host if config.listen.https else None
-    for key_name, host in {"node.hostname": config.node.hostname, **shown}.items():
-        if host is not None and not _covers(leaf.names, host):
-            names = ", ".join(leaf.names) or "no name"
-            yield Step("certificate", "warn", f"is for {names}, not for {key_name} {host}")
+    asked = {"clients.imap_host": clients.imap_host, "clients.smtp_host": clients.smtp_host}
+    asked["clients.web_host"] = clients.web_host if config.listen.https else None
+    # Servers often send no server name, so theirs must be in the first; clients do, and see whichever fits.
+    wanted = [("node.hostname", config.node.hostname, leaves[:1]), *((*item, leaves) for item in asked.items())]
+    for key, host, shown in wanted:
+        if host is not None and not any(leaf.covers(host) for leaf in shown):
+            names = ", ".join(name for leaf in shown for name in leaf.names) or "no name"
+            yield Step("certificate", "warn", f"is for {names}, not for {key} {host}")
 
 
-def _covers(names: tuple[str, ...], host: str) -> bool:
-    """RFC 6125 6.4.3: a wildcard stands for one whole label, the leftmost."""
-    host = host.casefold()
-    return any(name.casefold() in (host, f"*.{host.partition('.')[2]}") for name in names)
+def _validity(what: str, ends: float) -> Step:
+    left = (ends - SystemClock().now()) / _DAY
+    if left < 0:
+        return Step(what, "fail", f"expired on {clock(ends)}. Renew it")
+    if left < _CERTIFICATE_DAYS:
+        return Step(what, "warn", f"expires in {int(left)} days. Renew it")
+    return Step(what, "ok", f"valid until {clock(ends)}")
 
 
 async def _primary(config: Config) -> list[Step]:

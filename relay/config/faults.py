@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import msgspec
 from pydantic import BaseModel, ValidationError
@@ -78,7 +78,11 @@ def _words(details: ErrorDetails, section: type[BaseModel] | None, path: tuple[i
         case "literal_error" | "enum":
             return f"{_shown(given)} is not possible", f"Choose {context['expected']}"
         case "model_type" | "model_attributes_type" | "dict_type":
-            return "must be a section", f"Write [{'.'.join(map(str, path))}] and its keys below"
+            name = ".".join(part for part in path if isinstance(part, str))
+            return (
+                "must be a section",
+                f"Write {f'[[{name}]]' if isinstance(path[-1], int) else f'[{name}]'} and its keys below",
+            )
         case _:
             message = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
             return f"{_shown(given)}: {message}", ""
@@ -88,8 +92,10 @@ def _section(root: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseMod
     """The model that the path leads to; None where it leads into something else."""
     model: type[BaseModel] = root
     for part in path:
-        info = model.model_fields.get(str(part))
-        inner = submodel(info) if info else None
+        if isinstance(part, int):
+            continue  # a place in a list of sections
+        info = model.model_fields.get(part)
+        inner = (submodel(info) or element(info)) if info else None
         if inner is None:
             return None
         model = inner
@@ -98,6 +104,19 @@ def _section(root: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseMod
 
 def submodel(info: FieldInfo) -> type[BaseModel] | None:
     """The section that a field is, if it is one (`Section` or `Section | None`)."""
+    return None if _is_list(info) else _first_model(info)
+
+
+def element(info: FieldInfo) -> type[BaseModel] | None:
+    """The section that a field is a list of, if it is one."""
+    return _first_model(info) if _is_list(info) else None
+
+
+def _is_list(info: FieldInfo) -> bool:
+    return get_origin(info.annotation) is tuple
+
+
+def _first_model(info: FieldInfo) -> type[BaseModel] | None:
     for candidate in (info.annotation, *get_args(info.annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
@@ -110,7 +129,11 @@ def example(info: FieldInfo) -> Any:
 
 
 def toml_value(value: Any) -> str:
-    """A value as TOML writes it (strings, numbers, booleans and lists of them are JSON too)."""
+    """A value as TOML writes it (strings, numbers and booleans are JSON too)."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{name} = {toml_value(inner)}" for name, inner in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(toml_value, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -6,9 +6,9 @@ The sample file (`sample`) and the reference (`reference`) are printed from here
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, model_validator
 
 from relay.config.faults import wrong
 from relay.config.types import (
@@ -24,6 +24,7 @@ from relay.config.types import (
     Section,
     Size,
     key,
+    split_list,
 )
 from relay.primary.settings import Forward, ForwardClient, TlsMode
 
@@ -84,6 +85,13 @@ class VaultSection(Section):
     )
 
 
+class PairSection(Section):
+    """One more certificate."""
+
+    certificate: File = key(REQUIRED, "PEM chain, leaf first.", example="certs/imap.pem")
+    private_key: File = key(REQUIRED, "PEM key of the certificate.", example="certs/imap.key")
+
+
 class TlsSection(Section):
     """The certificate that senders and clients see. Read again on HUP."""
 
@@ -91,11 +99,19 @@ class TlsSection(Section):
         None, "PEM chain, leaf first. Without it no TLS is offered.", example="certs/server.pem"
     )
     private_key: File | None = key(None, "PEM key of the certificate.", example="certs/server.key")
+    more: Annotated[tuple[PairSection, ...], BeforeValidator(split_list)] = key(
+        [],
+        """Further pairs, for those who ask for one of their names (SNI); everybody else sees the one above. May also be
+        written as [[tls.more]] tables.""",
+        example=[{"certificate": "certs/imap.pem", "private_key": "certs/imap.key"}],
+    )
 
     @model_validator(mode="after")
     def _both(self) -> Self:
         if (self.certificate is None) != (self.private_key is None):
             raise wrong("certificate and private_key go together", "Set both or neither")
+        if self.more and self.certificate is None:
+            raise wrong("more is beside certificate and private_key, not instead of them", "Set these two first")
         return self
 
 
@@ -242,6 +258,16 @@ class ImapSection(Section):
     )
     login_timeout: Duration = key("60s", "From connection to login.")
     idle_timeout: Duration = key("30m", "Without a command; RFC 9051 5.4 asks for 30 minutes at least.")
+
+
+class LoginSection(Section):
+    """Passwords of users, for the time when the primary cannot be asked."""
+
+    remember: bool = key(True, "Keep a verifier (Argon2id, sealed) of each password that the primary accepted.")
+    max_age: Duration = key("30d", "How long after the last login on the primary it is good for.")
+    failures: int = key(10, "Wrong passwords per client address or account and window; then logins wait.", ge=1)
+    window: Duration = key("10m", "See failures.")
+    verify_concurrency: int = key(2, "Password checks at a time; each takes 19 MiB and about 50 ms.", ge=1, le=64)
 
 
 class ClientsSection(Section):

@@ -85,12 +85,13 @@ def load(pair: Pair) -> Chain:
     _read(f"{pair.where}.private_key", pair.private_key)
     leaf, context = read_certificate(pem, f"{pair.where}.certificate"), _server_context()
     try:
-        context.load_cert_chain(pair.certificate, pair.private_key)
+        # An encrypted key must fail, not ask on the terminal for its password.
+        context.load_cert_chain(pair.certificate, pair.private_key, password="")
     except (ssl.SSLError, OSError) as error:
         reason = getattr(error, "reason", None) or "not PEM"
         raise ConfigFault(
             f"{pair.where}.certificate: {pair.certificate} and {pair.where}.private_key do not go together ({reason}). "
-            "Both must be PEM, and the key must be the leaf certificate's"
+            "Both must be PEM, the key the leaf certificate's, and not encrypted"
         ) from None
     return Chain(leaf, context)
 

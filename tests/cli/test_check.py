@@ -13,7 +13,7 @@ import pytest
 
 from relay.primary.lookup import Dns, Exchanger
 from tests.cli.conftest import Desk
-from tests.peers.certs import Authority
+from tests.peers.certs import Authority, Pair
 from tests.primary.fake import FakeSmtp
 
 LISTENING = 'imap = ["127.0.0.1:143"]\nimaps = ["127.0.0.1:993"]\nsubmissions = ["127.0.0.1:465"]\n'
@@ -81,6 +81,30 @@ def test_certificates(
     desk.configure(f'[tls]\ncertificate = "{pair.certificate}"\nprivate_key = "{pair.private_key}"\n')
     said, detail = steps(desk)["certificate"]
     assert (said, words in detail) == (result, True), detail
+
+
+def test_certificates_by_name(desk: Desk, tmp_path: Path) -> None:
+    """Servers often send no server name, so the first certificate is theirs; clients see whichever fits."""
+    desk.mixed()
+    authority = Authority(tmp_path)
+    first, second = authority.issue("mx1.example.org", days=90), authority.issue("*.example.net", days=3, stem="more")
+
+    def configure(one: Pair, other: Pair) -> None:
+        desk.configure(
+            f'[tls]\ncertificate = "{one.certificate}"\nprivate_key = "{one.private_key}"\n'
+            f'[[tls.more]]\ncertificate = "{other.certificate}"\nprivate_key = "{other.private_key}"\n'
+            '[clients]\nimap_host = "imap.example.net"\n'
+        )
+
+    configure(first, second)
+    found = steps(desk)
+    assert found["certificate"][0] == "ok"
+    assert found["certificate tls.more[0]"][0] == "warn"
+    configure(second, first)
+    assert "not for node.hostname mx1.example.org" in steps(desk)["certificate"][1]
+    second.private_key.write_text("nothing")
+    configure(first, second)
+    assert steps(desk)["certificate tls.more[0]"][0] == "fail"
 
 
 def test_a_certificate_and_the_key_of_another(desk: Desk, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from relay import wiring
 from relay.config import ConfigFaults, load, read_secret
+from relay.config.faults import toml_value
 from relay.config.load import parse
 from relay.core.errors import ConfigFault
 from relay.primary.settings import TlsMode
@@ -131,6 +133,31 @@ def test_all_faults_at_once_each_with_a_remedy() -> None:
     )
 
 
+def test_certificates_by_name() -> None:
+    pair = SMALLEST + '[tls]\ncertificate = "a.pem"\nprivate_key = "a.key"\n'
+    more = [("b.pem", "b.key"), ("c.pem", "c.key")]
+    tables = "".join(f'[[tls.more]]\ncertificate = "{c}"\nprivate_key = "{k}"\n' for c, k in more)
+    for text in (pair + tables, pair + f"more = {toml_value([{'certificate': c, 'private_key': k} for c, k in more])}"):
+        config = parse(text)
+        assert [(str(one.certificate), str(one.private_key)) for one in config.tls.more] == more
+        assert [(str(one.certificate), one.where) for one in wiring.certificates(config)] == [
+            ("a.pem", "tls"),
+            ("b.pem", "tls.more[0]"),
+            ("c.pem", "tls.more[1]"),
+        ]
+    assert wiring.certificates(parse(SMALLEST)) == []
+
+
+def test_a_fault_in_a_list_of_sections_names_its_place() -> None:
+    pair = SMALLEST + '[tls]\ncertificate = "a.pem"\nprivate_key = "a.key"\n'
+    found = faults_of(pair + '[[tls.more]]\ncertificate = "b.pem"\nprivate_kez = "b.key"\n')
+    assert found["tls.more[0].private_kez"] == "tls.more[0].private_kez: no such key. Did you mean private_key?"
+    assert found["tls.more[0].private_key"].endswith('missing. Write private_key = "certs/imap.key"')
+    assert faults_of(pair + 'more = ["b.pem"]') == {
+        "tls.more[0]": "tls.more[0]: must be a section. Write [[tls.more]] and its keys below"
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -138,6 +165,7 @@ def test_all_faults_at_once_each_with_a_remedy() -> None:
         ('[listen]\nimaps = ["127.0.0.1:993"]', "need a certificate"),
         ('[listen]\nimap = ["127.0.0.1:143"]\n[imap]\nplaintext_auth = "never"', "nobody could log in"),
         ('[tls]\ncertificate = "a.pem"', "go together"),
+        ('[[tls.more]]\ncertificate = "a.pem"\nprivate_key = "a.key"', "not instead of them"),
         ('[primary.imap]\nhost = "a"\naccess = "master"', "master_password_file"),
         ('[primary.imap]\nhost = "a"\nprobe_user = "p"', "probe_password_file"),
         ('[domains]\nunknown_recipients = "reject"', "recipients_file"),

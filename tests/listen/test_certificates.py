@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import uvloop
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from relay.core.errors import ConfigFault
@@ -138,6 +139,16 @@ def test_what_cannot_be_used_changes_nothing(authority: Authority) -> None:
         assert shown(certificates, None) == ("mx1.example.org",)
         assert shown(certificates, "imap.example.net") == ("imap.example.net",)
         assert certificates.expires == before
+
+
+def test_an_encrypted_key_fails_and_nobody_is_asked_for_its_password(authority: Authority) -> None:
+    issued = authority.issue()
+    key = serialization.load_pem_private_key(issued.private_key.read_bytes(), None)
+    sealed = serialization.BestAvailableEncryption(b"secret")
+    form = serialization.PrivateFormat.PKCS8
+    issued.private_key.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, sealed))
+    with pytest.raises(ConfigFault, match="not encrypted"):
+        Certificates([pair(issued)])
 
 
 @pytest.mark.parametrize("loop", list(LOOPS))

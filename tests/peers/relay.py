@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from relay.config.faults import toml_value
 from relay.vault.keys import init_key_file
 from tests.peers import people
 from tests.peers.certs import Pair
@@ -214,9 +215,8 @@ class Relay(Peer):
 
 
 def _toml(config: Mapping[str, Mapping[str, Any]]) -> str:
-    """JSON's strings, numbers, booleans and lists are TOML's too."""
     sections = (
-        f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+        f"[{name}]\n" + "".join(f"{key} = {toml_value(value)}\n" for key, value in keys.items())
         for name, keys in config.items()
     )
     return "\n".join(sections)
