@@ -9,8 +9,10 @@ from typing import Any, Protocol
 from relay import __version__, wiring
 from relay.accounts.credentials import Credentials
 from relay.accounts.directory import Directory
+from relay.accounts.issuer import Issuer
 from relay.accounts.login import LoginService
 from relay.accounts.names import Naming
+from relay.accounts.tokens import Tokens
 from relay.accounts.upstream import PrimaryFirst
 from relay.config import Config
 from relay.control.coordinator import Coordinator
@@ -43,6 +45,7 @@ from relay.replay.retention import Retention
 from relay.replay.runner import Runner
 from relay.replay.verify import Verifier
 from relay.serve.front import ImapFront
+from relay.serve.offer import Offer
 from relay.serve.ports import Services as ServeServices
 from relay.spool.feed import Feed
 from relay.spool.intake import Intake, IntakeSettings
@@ -92,14 +95,18 @@ class Parts:
         )
         naming = self._naming = Naming(wiring.naming(config))
         self._directory = Directory(store, vault, naming, clock, wiring.directory(config))
+        self._tokens = self._token_judge(vault)
         self.logins = LoginService(
             Credentials(store, vault),
+            vault,
             naming,
             clock,
             wiring.logins(config),
+            tokens=self._tokens,
             seen=self._directory.saw,
             metrics=metrics.login,
         )
+        self._offer = Offer()
         self._pressure = Pressure(
             config.node.data_dir, wiring.pressure(config), refused=lambda lack: metrics.spool.refusals[lack].inc()
         )
@@ -142,6 +149,11 @@ class Parts:
         yield "sweep", self._alone("sweep", self._retention().run)
         if self._config.primary is not None:
             yield "probe", self._alone("probe", self._probing().run)
+            if self._config.primary.imap is not None:
+                raw = wiring.pass_through(self._config.primary.imap, self._config.failover.timeout)
+                yield "offer", lambda: self._offer.run(raw, self.board)
+        if self._tokens is not None:
+            yield "tokens", self._alone("tokens", self._tokens.run)
         if self._replay is not None:
             yield "replay", self._alone("replay", self._runner(self._replay).run)
             yield "verify", self._alone("verify", self._verifier().run)
@@ -190,6 +202,17 @@ class Parts:
                 _log.info("reloaded", part=name)
             except ConfigFault as fault:
                 _log.error("not_reloaded", part=name, problem=str(fault))
+
+        if self._tokens is not None:
+            self._tokens.wake()
+
+    def _token_judge(self, vault: Vault) -> Tokens | None:
+        oauth = wiring.oauth(self._config)
+        if oauth is None:
+            return None
+        tokens = Tokens(Issuer(oauth), self._store, vault, self._clock, oauth, metrics=self._metrics.login)
+        self._feed.on_kind(ChangeKind.SETTING, tokens.heed)
+        return tokens
 
     def _reload_recipients(self) -> None:
         self._directory.replace_list(wiring.recipients(self._config))
@@ -289,6 +312,7 @@ class Parts:
             primary=raw,
             metrics=self._metrics.serve,
             gate=Gate(settings.limits),
+            offer=self._offer,
             damaged=self._damaged,
         )
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from relay.accounts.directory import DirectorySettings, Unknown
+from relay.accounts.hashing import HashingSettings
 from relay.accounts.login import LoginSettings
 from relay.accounts.names import Naming, NamingSettings
+from relay.accounts.oauth import OAuthSettings
 from relay.accounts.throttle import ThrottleSettings
 from relay.config.model import Config
 from relay.config.secrets import read_secret
@@ -31,6 +33,7 @@ from relay.primary.imap import Access, ImapSettings
 from relay.primary.imap_raw import RawSettings
 from relay.primary.pacing import PacingSettings
 from relay.primary.settings import Deadlines, Endpoint, PoolSettings, SmtpSettings
+from relay.proto.sasl.bearer import refusal
 from relay.proto.smtp.sasl import Credentials
 from relay.replay.retention import RetentionSettings
 from relay.replay.settings import ReplaySettings
@@ -131,6 +134,8 @@ def serve_settings(config: Config, version: str) -> serve.ServeSettings:
     return serve.ServeSettings(
         hostname=config.node.hostname,
         plaintext_auth=config.imap.plaintext_auth,
+        signed_tokens=config.login.oauth is not None,
+        token_refusal=token_refusal(config),
         version=version,
         limits=serve.Limits(
             connections=limits.connections,
@@ -334,7 +339,36 @@ def logins(config: Config) -> LoginSettings:
     return LoginSettings(
         remember=section.remember,
         max_age=section.max_age,
+        token_max_age=section.token_max_age,
         authoritative=primary is None or primary.imap is None,
-        concurrency=section.verify_concurrency,
-        throttle=ThrottleSettings(failures=section.failures, window=section.window),
+        most_delayed=section.delayed,
+        hashing=HashingSettings(concurrency=section.verify_concurrency),
+        throttle=ThrottleSettings(failures=section.failures, window=section.window, exempt=section.exempt_networks),
     )
+
+
+def oauth(config: Config) -> OAuthSettings | None:
+    """Whose tokens are believed; None = nobody's."""
+    section = config.login.oauth
+    if section is None:
+        return None
+    return OAuthSettings(
+        issuer=section.issuer,
+        audiences=section.audience,
+        jwks_url=section.jwks_url,
+        jwks_file=section.jwks_file,
+        user_claims=section.user_claims,
+        algorithms=section.algorithms,
+        scopes=section.scopes,
+        leeway=section.leeway,
+        refresh=section.refresh,
+        keys_max_age=section.keys_max_age,
+        timeout=section.timeout,
+        ca_file=str(section.ca_file) if section.ca_file else None,
+    )
+
+
+def token_refusal(config: Config) -> bytes:
+    """What a client whose token is refused is told."""
+    issuer = oauth(config)
+    return refusal() if issuer is None else refusal(scopes=issuer.scopes, discovery=issuer.discovery)

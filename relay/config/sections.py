@@ -260,16 +260,6 @@ class ImapSection(Section):
     idle_timeout: Duration = key("30m", "Without a command; RFC 9051 5.4 asks for 30 minutes at least.")
 
 
-class LoginSection(Section):
-    """Passwords of users, for the time when the primary cannot be asked."""
-
-    remember: bool = key(True, "Keep a verifier (Argon2id, sealed) of each password that the primary accepted.")
-    max_age: Duration = key("30d", "How long after the last login on the primary it is good for.")
-    failures: int = key(10, "Wrong passwords per client address or account and window; then logins wait.", ge=1)
-    window: Duration = key("10m", "See failures.")
-    verify_concurrency: int = key(2, "Password checks at a time; each takes 19 MiB and about 50 ms.", ge=1, le=64)
-
-
 class ClientsSection(Section):
     """What mail clients are told when they set themselves up; see docs/clients.md."""
 
