@@ -127,7 +127,7 @@ async def site(
     """`port` is where the world's servers listen; `signed` are the zones that DNSSEC protects."""
     async with serving(zone, signed=signed) as server:
         host, dns_port = server.address
-        clock = ManualClock(1_800_000_000.0)
+        clock = ManualClock(1_700_000_000.0)
         settings = msgspec.structs.replace(
             WorldSettings(
                 HERE,
