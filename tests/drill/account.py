@@ -9,19 +9,12 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Final
 
 from tests.drill.letters import MARK, letter
-
-_TRACE: Final = re.compile(
-    rb"(?:(?:Return-Path|X-Original-To|Delivered-To|Received|Authentication-Results|ARC-[\w-]+):[^\n]*\n"
-    rb"(?:[ \t][^\n]*\n)*)*"
-)
-_QUEUE_ID: Final = re.compile(rb"by primary\.example\.org \(Postfix\)[^;]*? id ([0-9A-Za-z]+)")
+from tests.peers.trace import TRACE, queue_id
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +40,7 @@ class Account:
 
 def audit(seed: int, promised: Collection[int], maildirs: Path, *, started: Collection[int]) -> Account:
     """`promised`: numbers of letters with a 250; `started`: all that were ever sent (promised ones too)."""
-    copies: dict[tuple[int, str], list[bytes]] = defaultdict(list)
+    copies: dict[tuple[int, str], list[str]] = defaultdict(list)
     altered: list[str] = []
     strange: list[str] = []
     for address, file in _files(maildirs):
@@ -56,20 +49,19 @@ def audit(seed: int, promised: Collection[int], maildirs: Path, *, started: Coll
         if number is None or number not in started:
             strange.append(f"{address}: {file.name}")
             continue
-        trace, _, rest = content.partition(MARK)
-        if not _TRACE.fullmatch(trace):
+        above, _, rest = content.partition(MARK)
+        if not TRACE.fullmatch(above):
             altered.append(f"letter {number} for {address}: more than trace above it")
         if MARK + rest != letter(seed, number).content.replace(b"\r\n", b"\n"):
             altered.append(f"letter {number} for {address}: other bytes")
-        queue_id = _QUEUE_ID.search(trace)
-        copies[number, address].append(queue_id[1] if queue_id else b"")
+        copies[number, address].append(queue_id(above) or "")
     return _balance(seed, promised, copies, altered, strange)
 
 
 def _balance(
     seed: int,
     promised: Collection[int],
-    copies: Mapping[tuple[int, str], list[bytes]],
+    copies: Mapping[tuple[int, str], list[str]],
     altered: Iterable[str],
     strange: Iterable[str],
 ) -> Account:

@@ -14,8 +14,10 @@ from tests.peers.dovecot import Dovecot, DovecotSettings
 from tests.peers.people import PEOPLE
 from tests.peers.ports import LOOPBACK
 from tests.peers.postfix import Postfix, PostfixSettings
+from tests.peers.process import PATIENCE
 from tests.peers.relay import Relay, RelaySettings
 from tests.peers.smtpclient import Outcome, SmtpClient
+from tests.peers.trace import explain
 
 ALICE, BOB, CAROL = "alice@example.org", "bob@example.org", "carol@example.org"
 
@@ -66,27 +68,27 @@ class Scene:
             else:
                 await asyncio.to_thread(peer.start)
 
-    async def until(self, what: Callable[[], bool], *, timeout: float = 30.0) -> None:
+    async def until(self, what: Callable[[], bool]) -> None:
         """Until the relay (or a peer) agrees."""
-        await asyncio.to_thread(self.relay.until, what, timeout=timeout)
+        await asyncio.to_thread(self.relay.until, what)
 
-    async def arrives(self, content: bytes, *addresses: str, count: int = 1) -> None:
-        """Until each address has it in the primary's INBOX, so many times."""
-
-        def there() -> bool:
-            return all(copies(self.arrived(address), content) == count for address in addresses)
-
-        await self.until(there)
+    async def arrives(self, content: bytes, *addresses: str) -> None:
+        """Until each address has it in the primary's INBOX, once, and the primary has noted that."""
+        await self.until(lambda: all(copies(self.arrived(address), content) for address in addresses))
+        # A Postfix that ends between a delivery and its note of it delivers again.
+        await self.until(lambda: self.postfix.queued() == 0)
+        for address in addresses:
+            once(self.arrived(address), content)
 
     async def drained(self) -> None:
         """Until the relay owes nothing and the primary has delivered what it took."""
-        await self.until(lambda: not self.relay.owed(), timeout=60)
+        await self.until(lambda: not self.relay.owed())
         await self.until(lambda: self.postfix.queued() == 0)
 
     @contextlib.contextmanager
     def login(self, address: str, password: str | None = None) -> Iterator[imaplib.IMAP4]:
         """A user at the relay's IMAP, with the standard library's client."""
-        with imaplib.IMAP4(LOOPBACK, self.relay.imap_port, timeout=20) as client:
+        with imaplib.IMAP4(LOOPBACK, self.relay.imap_port, timeout=PATIENCE) as client:
             client.login(address, self.dovecot.password(address) if password is None else password)
             yield client
 
@@ -104,9 +106,27 @@ class Scene:
         return self.dovecot.messages(address)
 
 
+def _found(messages: Sequence[bytes], content: bytes) -> list[bytes]:
+    """Those that are this content below trace lines."""
+    return [found for found in messages if found == content or found.endswith(b"\r\n" + content)]
+
+
 def copies(messages: Sequence[bytes], content: bytes) -> int:
     """How many of them are this content below trace lines."""
-    return sum(found == content or found.endswith(b"\r\n" + content) for found in messages)
+    return len(_found(messages, content))
+
+
+def once(messages: Sequence[bytes], *contents: bytes) -> None:
+    """Each content is there once; of what is there twice the failure says who did it."""
+    for content in contents:
+        there = _found(messages, content)
+        assert there, f"{subject(content)} is not there"
+        assert len(there) == 1, f"{subject(content)}: {explain(there)}"
+
+
+def subject(content: bytes) -> str:
+    """What a test calls a message."""
+    return content.partition(b"Subject: ")[2].partition(b"\r\n")[0].decode(errors="replace")
 
 
 @contextlib.contextmanager

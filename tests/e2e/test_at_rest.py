@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.scene import ALICE, BOB, Scene, copies, message, scene
+from tests.e2e.scene import ALICE, BOB, Scene, copies, message, once, scene
 from tests.peers.certs import Pair
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(240)]
@@ -62,7 +62,7 @@ async def test_nothing_readable_in_files_and_logs(here: Scene) -> None:
         client.store("1", "+FLAGS", r"(\Seen)")
         with contextlib.suppress(Exception):
             client.select(MARKS["folder"])
-    assert [copies(here.read(user), _marked(n)) for n in range(1, 4)] == [1, 1, 1]
+    once(here.read(user), *(_marked(n) for n in range(1, 4)))
     with pytest.raises(Exception, match=r"(?i)auth|unavail"), here.login(user, f"{MARKS['password']}-wrong"):
         pass
     # Both while it runs (write-ahead log, temporary files) and after it has stopped.
@@ -140,7 +140,7 @@ async def _damaged(here: Scene, damage: Callable[[sqlite3.Connection, list[int]]
         damage(database, keys)
     await asyncio.to_thread(here.relay.start)
     await here.primary_up()
-    await here.until(lambda: here.relay.owed() == {"quarantined": quarantined}, timeout=60)
+    await here.until(lambda: here.relay.owed() == {"quarantined": quarantined})
     await here.until(lambda: len(here.arrived(ALICE)) == 6 - quarantined)
     there = here.arrived(ALICE)
     assert sum(copies(there, content) for content in contents) == 6 - quarantined
