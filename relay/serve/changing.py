@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from relay.proto.imap import commands as c
-from relay.proto.imap.flags import Flags, System
+from relay.proto.imap.flags import System
 from relay.serve.answers import BAD_NUMBER, DONE, READ_ONLY, Answer
-from relay.serve.selected import PAGE, Selected
+from relay.serve.selected import PAGE
 from relay.spool.mailboxes import FlagStep
-from relay.store.records import MessageRow
 
 if TYPE_CHECKING:
     from relay.serve.session import Session
@@ -31,7 +30,7 @@ async def store(session: Session, command: c.StoreFlags) -> Answer:
         page = uids[start : start + PAGE]
         before = await mailbox.rows(page)
         gone = gone or len(before) < len(page)
-        steps = [_step(mailbox, row, command) for row in before]
+        steps = [_step(row.uid, command) for row in before]
         if not steps:
             continue
         after = await session.services.mailboxes.change_flags(mailbox.folder, steps, mailbox.seen)
@@ -52,18 +51,14 @@ async def store(session: Session, command: c.StoreFlags) -> Answer:
     return DONE
 
 
-def _step(mailbox: Selected, row: MessageRow, command: c.StoreFlags) -> FlagStep:
-    wanted, system = command.flags, command.flags.system
+def _step(uid: int, command: c.StoreFlags) -> FlagStep:
+    """Keywords are added and removed one by one, so that two sessions never undo each other's."""
+    words, system = command.flags.keywords, command.flags.system
     if command.mode is c.StoreMode.SET:
-        return FlagStep(row.uid, int(system), int(_ALL & ~system), wanted.keywords)
-    keywords: tuple[str, ...] | None = None
-    if wanted.keywords:
-        now = mailbox.flags(row)
-        change = Flags(System(0), wanted.keywords)
-        keywords = (now.plus(change) if command.mode is c.StoreMode.ADD else now.minus(change)).keywords
+        return FlagStep(uid, int(system), int(_ALL & ~system), words)
     if command.mode is c.StoreMode.ADD:
-        return FlagStep(row.uid, int(system), 0, keywords)
-    return FlagStep(row.uid, 0, int(system), keywords)
+        return FlagStep(uid, add=int(system), add_keywords=words)
+    return FlagStep(uid, remove=int(system), remove_keywords=words)
 
 
 async def expunge(session: Session, command: c.Expunge) -> Answer:

@@ -130,14 +130,14 @@ class Selected:
 
     def flags(self, row: MessageRow) -> Flags:
         """Flags of a row."""
-        return Flags(System(row.flags), self._mailboxes.keywords(row) if row.keywords is not None else ())
+        return Flags(System(row.flags), self._mailboxes.keywords(row))
 
 
 def keywords_in(mailboxes: Mailboxes, rows: Iterable[MessageRow]) -> list[str]:
     """Every keyword used, once, for the FLAGS response."""
     found: dict[str, str] = {}
     for row in rows:
-        if row.keywords is not None:
+        if row.keywords:
             for word in mailboxes.keywords(row):
                 if flags.parse([word.encode("ascii", "replace")]) is not None:
                     found.setdefault(word.lower(), word)

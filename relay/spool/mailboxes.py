@@ -1,131 +1,118 @@
 """What users see of the spool: accounts, folders and messages in plain words over the store's sealed rows.
 
 Every change a user makes carries its journal record into the same commit, so that the way back to the primary can be
-computed from the journal alone.
+computed from the journal alone. Folders are in `folders`, mail that users put in is in `appending`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import msgspec
 
 from relay.core.clock import Clock
 from relay.core.errors import Damaged
 from relay.core.ids import ItemId
-from relay.spool.names import INBOX, Names
+from relay.spool import deeds
+from relay.spool.deeds import Details, Seen
+from relay.spool.folders import Account, Folder, FolderKeeper, NoSuchFolder
 from relay.spool.read import Reader, StoredMessage
+from relay.spool.words import Words
 from relay.store.api import Store
-from relay.store.records import FlagChange, JournalEntry, Mac, MailboxRow, MessageRow
+from relay.store.mailbox_records import Body, Quota, Transferred, Usage
+from relay.store.records import FlagChange, MessageRow, NewKeyword
 from relay.vault.sealing import Vault
 
-
-class Account(msgspec.Struct, frozen=True):
-    """A user of the standby."""
-
-    address: str
-    mac: Mac
+__all__ = ["Account", "FlagStep", "Folder", "Mailboxes", "Seen", "folder_gone"]
 
 
-class Folder(msgspec.Struct, frozen=True):
-    """A mailbox with its name."""
-
-    account: Account
-    name: str
-    row: MailboxRow
+@contextmanager
+def folder_gone() -> Iterator[None]:
+    """Somebody else deleted the mailbox: the store's KeyError as the user's error."""
+    try:
+        yield
+    except KeyError:
+        raise NoSuchFolder("the mailbox was deleted") from None
 
 
 class FlagStep(msgspec.Struct, frozen=True):
-    """What one STORE does to one message: bits of `SystemFlag`, and the whole new keyword list or None to keep it."""
+    """What one STORE does to one message: bits of `SystemFlag`, and keywords one by one.
+
+    `keywords` is the whole new list where it is not None (FLAGS); else words are added and removed.
+    """
 
     uid: int
     add: int = 0
     remove: int = 0
     keywords: tuple[str, ...] | None = None
+    add_keywords: tuple[str, ...] = ()
+    remove_keywords: tuple[str, ...] = ()
 
 
-class Seen(msgspec.Struct, frozen=True):
-    """Who changes something, and what they had seen of the feed when they did."""
-
-    session: str
-    base: int
-
-
-class Mailboxes:
+class Mailboxes(FolderKeeper):
     """Reads and writes of the standby's mailboxes."""
 
-    def __init__(self, store: Store, vault: Vault, clock: Clock) -> None:
-        self._store = store
-        self._vault = vault
-        self._clock = clock
-        self._names = Names(vault)
+    def __init__(self, store: Store, vault: Vault, clock: Clock, *, quota: Quota | None = None) -> None:
+        super().__init__(store, vault, clock)
+        self.quota = quota
+        """What every account may hold; None = all that there is room for."""
         self._reader = Reader(store, vault)
+        self._words = Words(store, vault)
 
-    async def open_account(self, address: str) -> Account:
-        """The account of a login (already mapped to its address), its INBOX created at first sight."""
-        new = self._names.new_account(address)
-        await self._store.ensure_account(new, now=self._clock.now())
-        return Account(address, new.mac)
+    # --- reading ---
 
-    async def folders(self, account: Account) -> list[Folder]:
-        """All folders, INBOX first, then by name. One whose name does not open is left out: it cannot be named."""
-        found = []
-        for row in await self._store.mailboxes(account.mac):
-            try:
-                name = self._vault.open("folder", row.name).decode()
-            except Damaged:
-                continue
-            found.append(Folder(account, name, row))
-        return sorted(found, key=lambda f: (f.name != INBOX, f.name))
-
-    async def folder(self, account: Account, name: str) -> Folder | None:
-        """One folder by name; INBOX in any case."""
-        row = await self._store.mailbox(account.mac, self._names.folder(account.mac, name))
-        if row is None:
-            return None
-        return Folder(account, INBOX if name.upper() == INBOX else name, row)
-
-    async def messages(self, folder: Folder, *, after_uid: int = 0, limit: int = 10_000) -> list[MessageRow]:
-        """Messages by ascending UID."""
-        return await self._store.messages(folder.row.id, after_uid=after_uid, limit=limit)
+    async def messages(
+        self, folder: Folder, *, after_uid: int = 0, up_to: int | None = None, limit: int = 10_000
+    ) -> list[MessageRow]:
+        """Messages with `after_uid < UID <= up_to` by ascending UID."""
+        rows = await self._store.messages(folder.row.id, after_uid=after_uid, up_to=up_to, limit=limit)
+        await self._words.learn(folder.account.mac, rows)
+        return rows
 
     async def message_rows(self, folder: Folder, uids: Sequence[int]) -> list[MessageRow]:
         """The named ones that still exist."""
-        return await self._store.message_rows(folder.row.id, uids)
+        rows = await self._store.message_rows(folder.row.id, uids)
+        await self._words.learn(folder.account.mac, rows)
+        return rows
 
     def keywords(self, row: MessageRow) -> tuple[str, ...]:
-        """The keywords of a message; none where the list is damaged."""
-        if row.keywords is None:
-            return ()
-        try:
-            return msgspec.msgpack.decode(self._vault.open("keywords", row.keywords), type=tuple[str, ...])
-        except (Damaged, msgspec.MsgspecError):
-            return ()
+        """The keywords of a row that was read here; those that are damaged are left out."""
+        return self._words.of(row) if row.keywords else ()
 
-    async def change_flags(self, folder: Folder, steps: Sequence[FlagStep], seen: Seen) -> list[MessageRow]:
-        """STORE: apply and journal in one commit; the rows as they are now."""
-        changes = [
-            FlagChange(
-                step.uid,
-                step.add,
-                step.remove,
-                self._vault.seal("keywords", msgspec.msgpack.encode(step.keywords)) if step.keywords else None,
-                keep_keywords=step.keywords is None,
-            )
-            for step in steps
-        ]
-        body = [(s.uid, s.add, s.remove, s.keywords) for s in steps]
-        journal = self._journal("store", seen, body)
-        return await self._store.change_flags(folder.row.id, changes, journal, now=self._clock.now())
+    def email_id(self, row: MessageRow) -> str:
+        """EMAILID (RFC 8474 5.1): equal for copies of one message, and only for those."""
+        return f"M{row.item}"
 
-    async def expunge(self, folder: Folder, uids: Sequence[int], seen: Seen) -> list[int]:
-        """EXPUNGE: remove and journal in one commit; the UIDs that were there."""
-        journal = self._journal("expunge", seen, list(uids))
-        return await self._store.expunge(folder.row.id, uids, journal, now=self._clock.now())
+    async def usage(self, account: Account) -> Usage:
+        """What the account holds."""
+        return await self._store.usage(account.mac)
 
     async def open_message(self, item: ItemId) -> StoredMessage | None:
         """A message's bytes; None when it is gone. Damaged when it does not verify."""
         return await self._reader.open_item(item)
+
+    async def contents(self, items: Sequence[ItemId]) -> dict[ItemId, bytes | Damaged]:
+        """Small messages (one chunk) whole, in one read of the store; larger ones and those that are gone are left out.
+
+        Memory is a chunk for each: name no more at once than may be held.
+        """
+        found: dict[ItemId, bytes | Damaged] = {}
+        for item, body in (await self._store.bodies(items)).items():
+            if body.chunk_count == 1:
+                try:
+                    found[item] = self._open(body)
+                except Damaged as damage:
+                    found[item] = damage
+        return found
+
+    def _open(self, body: Body) -> bytes:
+        if body.first is None:
+            raise Damaged("the only chunk is missing")
+        content = self._vault.unwrap(body.key_id, body.wrapped_key, body.item).open_chunk(0, True, body.first)
+        if len(content) != body.size:
+            raise Damaged(f"{len(content)} bytes found, {body.size} recorded")
+        return content
 
     async def derived(self, kind: str, items: Sequence[ItemId]) -> dict[ItemId, bytes]:
         """Values computed earlier from bodies; what is absent or damaged is computed again by the caller."""
@@ -142,10 +129,52 @@ class Mailboxes:
         sealed = {item: self._vault.seal(f"{kind}:{item}", value) for item, value in values.items()}
         await self._store.put_derived(kind, sealed)
 
-    def _journal(self, kind: str, seen: Seen, body: object) -> JournalEntry:
-        return JournalEntry(
-            kind=kind,
-            session=seen.session,
-            base=seen.base,
-            body=self._vault.seal("journal", msgspec.msgpack.encode(body)),
-        )
+    # --- actions ---
+
+    async def change_flags(self, folder: Folder, steps: Sequence[FlagStep], seen: Seen) -> list[MessageRow]:
+        """STORE: the rows as they are now. NoSuchFolder where it is gone, TooManyKeywords."""
+        account = folder.account.mac
+        words: dict[tuple[str, ...], tuple[NewKeyword, ...]] = {(): ()}
+        changes = []
+        for step in steps:
+            wanted = step.add_keywords if step.keywords is None else step.keywords
+            if wanted not in words:  # mostly all steps name the same ones
+                words[wanted] = self._words.new(account, wanted)
+            removed = tuple(self._words.mac(account, word) for word in step.remove_keywords)
+            changes.append(
+                FlagChange(step.uid, step.add, step.remove, words[wanted], removed, step.keywords is not None)
+            )
+        entry = deeds.encode(self._vault, "store", seen, Details(folder.name))
+        with folder_gone():
+            rows = await self._store.change_flags(folder.row.id, changes, entry, now=self._clock.now())
+        await self._words.learn(account, rows)
+        return rows
+
+    async def expunge(self, folder: Folder, uids: Sequence[int], seen: Seen) -> list[int]:
+        """EXPUNGE: the UIDs that were there. NoSuchFolder where it is gone."""
+        entry = deeds.encode(self._vault, "expunge", seen, Details(folder.name))
+        with folder_gone():
+            return await self._store.expunge(folder.row.id, uids, entry, now=self._clock.now())
+
+    async def copy(self, folder: Folder, uids: Sequence[int], target: Folder, seen: Seen) -> Transferred:
+        """COPY: all or none. NoSuchFolder where one is gone, OverQuota."""
+        return await self._transfer("copy", folder, uids, target, seen)
+
+    async def move(self, folder: Folder, uids: Sequence[int], target: Folder, seen: Seen) -> Transferred:
+        """MOVE (RFC 6851): all or none. NoSuchFolder where one is gone."""
+        return await self._transfer("move", folder, uids, target, seen)
+
+    async def _transfer(
+        self, kind: str, folder: Folder, uids: Sequence[int], target: Folder, seen: Seen
+    ) -> Transferred:
+        entry = deeds.encode(self._vault, kind, seen, Details(folder.name, target=target.name))
+        with folder_gone():
+            return await self._store.transfer(
+                folder.row.id,
+                uids,
+                target.row.id,
+                entry,
+                remove=kind == "move",
+                now=self._clock.now(),
+                quota=self.quota,
+            )

@@ -99,7 +99,7 @@ class MailboxStore(Protocol):
         ...
 
     async def change_folders(
-        self, account: Mac, version: int, changes: Sequence[FolderChange], journal: JournalEntry, *, now: float
+        self, account: Mac, version: int, changes: Sequence[FolderChange], entry: JournalEntry, *, now: float
     ) -> FolderTree:
         """CREATE, RENAME, DELETE, SUBSCRIBE, UNSUBSCRIBE: all of `changes` in their order, or none; the folders after.
 
@@ -130,12 +130,12 @@ class MailboxStore(Protocol):
         ...
 
     async def change_flags(
-        self, mailbox: int, changes: Sequence[FlagChange], journal: JournalEntry, *, now: float
+        self, mailbox: int, changes: Sequence[FlagChange], entry: JournalEntry, *, now: float
     ) -> list[MessageRow]:
         """STORE: the named messages as they are now, expunged ones left out. Only what changed is announced."""
         ...
 
-    async def expunge(self, mailbox: int, uids: Sequence[int], journal: JournalEntry, *, now: float) -> list[int]:
+    async def expunge(self, mailbox: int, uids: Sequence[int], entry: JournalEntry, *, now: float) -> list[int]:
         """The UIDs that were there, ascending. Whatever the queue owes of the items it still owes."""
         ...
 
@@ -144,7 +144,7 @@ class MailboxStore(Protocol):
         mailbox: int,
         uids: Sequence[int],
         target: int,
-        journal: JournalEntry,
+        entry: JournalEntry,
         *,
         remove: bool,
         now: float,
@@ -159,8 +159,8 @@ class MailboxStore(Protocol):
     async def append(
         self,
         mailbox: int,
-        messages: Sequence[NewMessage],
-        journal: JournalEntry,
+        new: Sequence[NewMessage],
+        entry: JournalEntry,
         *,
         now: float,
         quota: Quota | None = None,

@@ -94,7 +94,7 @@ class Replaced(msgspec.Struct, frozen=True):
 
     mailbox: int
     uid: int
-    journal: JournalEntry
+    entry: JournalEntry
 
 
 class Appended(msgspec.Struct, frozen=True):

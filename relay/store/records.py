@@ -199,7 +199,7 @@ class NewKeyword(msgspec.Struct, frozen=True):
 
 
 class KeywordRow(msgspec.Struct, frozen=True):
-    """One keyword of an account. Rows are never changed or dropped, so they may be remembered for ever."""
+    """One keyword of an account. Rows never change and ids are not given out again: they may be remembered for ever."""
 
     id: int
     mac: Mac | None
@@ -218,7 +218,7 @@ class MessageRow(msgspec.Struct, frozen=True):
     keywords: tuple[int, ...]
     """Ids of `KeywordRow`, ascending."""
     changed: int
-    saved: float = 0.0
+    saved: float
     """When it came into this mailbox (RFC 8514)."""
 
 
@@ -234,8 +234,6 @@ class FlagChange(msgspec.Struct, frozen=True):
     add_keywords: tuple[NewKeyword, ...] = ()
     remove_keywords: tuple[Mac, ...] = ()
     replace_keywords: bool = False
-    keywords: Sealed | None = None
-    keep_keywords: bool = True
 
 
 class JournalEntry(msgspec.Struct, frozen=True):

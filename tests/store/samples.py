@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from relay.core.ids import ItemId, from_bytes
 from relay.core.item import ItemState
-from relay.store.records import FlagChange, JournalEntry, NewAccount, NewItem, NewRecipient, Route
+from relay.store.api import Store
+from relay.store.records import FlagChange, JournalEntry, MailboxRow, NewAccount, NewItem, NewRecipient, Route
 
 NOW = 1_800_000_000.0
 JOURNAL = JournalEntry("store", "session", 0, b"sealed details")
@@ -65,3 +66,9 @@ def intent(number: int, *names: str, until: float = NOW + 60) -> NewItem:
 def seen(uid: int) -> FlagChange:
     """+FLAGS (\\Seen)."""
     return FlagChange(uid, add=1)
+
+
+async def folders_of(store: Store, name: str = "ann") -> list[MailboxRow]:
+    """All folders of an account; none for an unknown one."""
+    tree = await store.folders(account(name).mac)
+    return [] if tree is None else list(tree.mailboxes)

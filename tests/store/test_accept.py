@@ -9,7 +9,7 @@ from relay.core.errors import LeaseLost
 from relay.core.item import ItemState, RecipientState
 from relay.store.api import IllegalTransition, Store, StoreUnavailable
 from relay.store.records import ChangeKind, Lease, Outcome, Route
-from tests.store.samples import JOURNAL, NOW, account, intent, item_id, new_item
+from tests.store.samples import JOURNAL, NOW, account, folders_of, intent, item_id, new_item
 
 _S = ItemState
 
@@ -32,12 +32,12 @@ async def test_everything_is_there_after_accept(store: Store) -> None:
     assert await store.chunks(new.id, 1, 1) == [b"b"]
     assert [(one.old, one.new) for one in await store.ledger(new.id)] == [(None, "pending")]
     for name in ("ann", "bob"):
-        (box,) = await store.mailboxes(account(name).mac)
+        (box,) = await folders_of(store, name)
         assert (box.messages, box.unseen, box.size, box.uidnext) == (1, 1, 1000, 2)
         assert (box.name, box.name_mac) == (account(name).inbox_name, account(name).inbox_mac)
         (message,) = await store.messages(box.id)
         assert (message.uid, message.item, message.internal_date, message.size) == (1, new.id, NOW, 1000)
-    assert await store.mailboxes(account("-").mac) == []
+    assert await folders_of(store, "-") == []
 
 
 async def test_staged_chunks_and_the_rest_make_one_body(store: Store) -> None:
@@ -144,7 +144,7 @@ async def test_an_intent_is_leased_and_not_shown(store: Store) -> None:
     row = await store.item(item_id(1))
     assert row is not None
     assert row.lease == accepted.lease
-    (box,) = await store.mailboxes(account("ann").mac)
+    (box,) = await folders_of(store)
     assert (box.messages, box.uidnext) == (0, 1)
 
 
@@ -153,7 +153,7 @@ async def test_leaving_intent_owed_shows_the_message_once(store: Store, to: Item
     accepted = await store.accept(intent(1, "ann", "bob", "ann"), now=NOW)
     assert accepted.lease is not None
     await store.settle(accepted.lease, Outcome(to), now=NOW + 5)
-    (box,) = await store.mailboxes(account("ann").mac)
+    (box,) = await folders_of(store)
     (message,) = await store.messages(box.id)
     assert (message.uid, message.item, box.uidnext) == (1, item_id(1), 2)
     arrived = await store.changes(after=0, limit=100, kinds=[ChangeKind.ARRIVED])
@@ -176,14 +176,14 @@ async def test_what_is_not_owed_is_never_shown(store: Store, to: ItemState) -> N
     accepted = await store.accept(intent(1), now=NOW)
     assert accepted.lease is not None
     await store.settle(accepted.lease, Outcome(to), now=NOW)
-    (box,) = await store.mailboxes(account("ann").mac)
+    (box,) = await folders_of(store)
     assert (box.messages, box.uidnext) == (0, 1)
 
 
 async def test_a_rescued_intent_is_shown(store: Store) -> None:
     accepted = await store.accept(intent(1), now=NOW)
     assert await store.rescue(now=NOW + 61) == [item_id(1)]
-    (box,) = await store.mailboxes(account("ann").mac)
+    (box,) = await folders_of(store)
     assert box.messages == 1
     assert accepted.lease is not None
     with pytest.raises(LeaseLost):
@@ -193,7 +193,7 @@ async def test_a_rescued_intent_is_shown(store: Store) -> None:
 async def test_uids_ascend_and_are_never_used_again(store: Store) -> None:
     for number in (1, 2, 3):
         await store.accept(new_item(number), now=NOW)
-    (box,) = await store.mailboxes(account("ann").mac)
+    (box,) = await folders_of(store)
     assert await store.expunge(box.id, [3, 9], JOURNAL, now=NOW) == [3]
     await store.accept(new_item(4), now=NOW)
     assert [(one.uid, one.item) for one in await store.messages(box.id)] == [

@@ -18,7 +18,7 @@ from relay.store.api import StoreUnavailable
 from relay.store.sqlite import SqliteSettings, SqliteStore, open_store
 from relay.store.sqlite.database import APPLICATION_ID, check_library
 from tests.store.flaky import FlakyDisk
-from tests.store.samples import JOURNAL, NOW, account, item_id, new_item
+from tests.store.samples import JOURNAL, NOW, account, folders_of, item_id, new_item
 
 _S = ItemState
 
@@ -129,7 +129,7 @@ async def test_a_job_that_fails_undoes_itself_alone(sqlite: SqliteStore) -> None
     )
     assert [type(one).__name__ for one in answers] == ["Accepted", "KeyError", "StoreUnavailable", "Accepted"]
     assert [one.uid for one in await sqlite.messages(box)] == [1]
-    (made,) = await sqlite.mailboxes(account("new").mac)
+    (made,) = await folders_of(sqlite, "new")
     assert made.messages == 1
 
 
@@ -228,7 +228,7 @@ async def test_a_new_file_is_what_the_engine_needs(sqlite: SqliteStore, tmp_path
     assert other.pragma("journal_mode") == "wal"
     assert other.pragma("auto_vacuum") == 2
     assert other.pragma("application_id") == APPLICATION_ID
-    assert other.pragma("user_version") == 1
+    assert other.pragma("user_version") == 2
     assert other.pragma("integrity_check") == "ok"
     other.close()
 

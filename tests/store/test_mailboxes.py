@@ -16,11 +16,12 @@ from relay.store.records import (
     JournalEntry,
     KnownRecipient,
     Lease,
+    NewKeyword,
     Outcome,
     StateCount,
     WrappedKey,
 )
-from tests.store.samples import JOURNAL, NOW, account, intent, item_id, new_item, seen
+from tests.store.samples import JOURNAL, NOW, account, folders_of, intent, item_id, new_item, seen
 
 _S = ItemState
 
@@ -38,7 +39,7 @@ async def test_an_account_is_made_once(store: Store) -> None:
     await store.accept(new_item(1), now=NOW + 1)
     again = await store.ensure_account(account("ann"), now=NOW + 2)
     assert (again.id, again.messages, again.uidvalidity) == (first.id, 1, first.uidvalidity)
-    assert await store.mailboxes(account("ann").mac) == [again]
+    assert await folders_of(store) == [again]
     assert await store.mailbox(account("ann").mac, account("ann").inbox_mac) == again
     assert await store.mailbox(account("ann").mac, b"other") is None
     assert [one.mailbox for one in await store.changes(after=0, limit=9, kinds=[ChangeKind.MAILBOX])] == [first.id]
@@ -51,18 +52,18 @@ async def test_flags_change_and_are_journalled_together(store: Store) -> None:
     before = await store.last_change()
     rows = await store.change_flags(
         box,
-        [FlagChange(3, add=5), FlagChange(1, add=8, keywords=b"words", keep_keywords=False), seen(9)],
+        [FlagChange(3, add=5), FlagChange(1, add=8, add_keywords=(NewKeyword(b"w", b"words"),)), seen(9)],
         JOURNAL,
         now=NOW + 1,
     )
-    assert [(row.uid, row.flags, row.keywords) for row in rows] == [(1, 8, b"words"), (3, 5, None)]
+    assert [(row.uid, row.flags, row.keywords) for row in rows] == [(1, 8, (1,)), (3, 5, ())]
     changes = await store.changes(after=before, limit=9)
     assert [(one.kind, one.uid, one.mailbox, one.at) for one in changes] == [
         (ChangeKind.FLAGS, 3, box, NOW + 1),
         (ChangeKind.FLAGS, 1, box, NOW + 1),
     ]
     assert [row.changed for row in rows] == [changes[1].seq, changes[0].seq]
-    (state,) = await store.mailboxes(account("ann").mac)
+    (state,) = await folders_of(store)
     assert (state.messages, state.unseen) == (3, 2)
 
     # Nothing changes: journalled, not announced.
@@ -71,9 +72,9 @@ async def test_flags_change_and_are_journalled_together(store: Store) -> None:
     assert await store.last_change() == changes[-1].seq
     # `remove` first, then `add`; keywords stand unless replaced, and may be replaced by none.
     (row,) = await store.change_flags(box, [FlagChange(1, add=1, remove=9)], JOURNAL, now=NOW + 3)
-    assert (row.flags, row.keywords) == (1, b"words")
-    (row,) = await store.change_flags(box, [FlagChange(1, keep_keywords=False)], JOURNAL, now=NOW + 3)
-    assert row.keywords is None
+    assert (row.flags, row.keywords) == (1, (1,))
+    (row,) = await store.change_flags(box, [FlagChange(1, replace_keywords=True)], JOURNAL, now=NOW + 3)
+    assert row.keywords == ()
     assert await store.message_rows(box, [3, 1, 1, 7]) == [row, *rows]
     entries = await store.journal(after=0, limit=9)
     assert [(one.account, one.mailbox, one.at) for one in entries] == [
@@ -96,7 +97,7 @@ async def test_expunge_leaves_the_item(store: Store) -> None:
     ]
     assert await store.item(item_id(2)) is not None
     assert await store.chunks(item_id(2), 0, 1) == [b"chunk 0"]
-    (state,) = await store.mailboxes(account("ann").mac)
+    (state,) = await folders_of(store)
     assert (state.messages, state.unseen, state.size, state.uidnext) == (1, 1, 1000, 4)
     last = (await store.journal(after=0, limit=9))[-1]
     assert (last.kind, last.session, last.base, last.body) == ("expunge", "session 2", before, b"sealed")

@@ -226,7 +226,7 @@ class Lives(RuleBasedStateMachine):
         self.both(lambda store: store.journal(after=0, limit=10_000))
         for name in NAMES[:2]:
             mac = account(name).mac
-            self.both(lambda store, mac=mac: store.mailboxes(mac))  # type: ignore[misc]  # a default binds the loop's value
+            self.both(lambda store, mac=mac: store.folders(mac))  # type: ignore[misc]  # a default binds the loop's value
         for box in (1, 2):
             self.both(lambda store, box=box: store.messages(box))  # type: ignore[misc]  # as above
         for item in self.items():

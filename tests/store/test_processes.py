@@ -17,7 +17,7 @@ from relay.core.item import ItemState
 from relay.obs.crash import VARIABLE
 from relay.store.records import ChangeKind
 from relay.store.sqlite import SqliteSettings, SqliteStore, open_store
-from tests.store.samples import NOW, account, item_id, new_item
+from tests.store.samples import NOW, folders_of, item_id, new_item
 
 _S = ItemState
 DEADLINE = 100.0
@@ -47,7 +47,7 @@ async def check_whole(store: SqliteStore) -> list[ItemId]:
         ledger = await store.ledger(row.id)
         assert (ledger[0].new, ledger[-1].new) == ("pending", row.state)
         assert all(one.new == two.old for one, two in pairwise(ledger))
-    for box in await store.mailboxes(account("ann").mac):
+    for box in await folders_of(store):
         messages = await store.messages(box.id, limit=100_000)
         assert [one.uid for one in messages] == list(range(1, len(rows) + 1))
         assert {one.item for one in messages} == {row.id for row in rows}

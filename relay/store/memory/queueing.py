@@ -207,7 +207,10 @@ class MemoryQueue:
         done = [
             name
             for name, one in sorted(self._state.items.items())
-            if one.state in wanted and one.changed_at < changed_before and one.until <= now
+            if one.state in wanted
+            and one.changed_at < changed_before
+            and one.until <= now
+            and self._state.let_go(one, changed_before)
         ][:limit]
         for name in done:
             one = self._state.items[name]

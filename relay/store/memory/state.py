@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+import msgspec
 
 from relay.core.ids import ItemId
 from relay.core.item import ItemState, RecipientState, legal
 from relay.store.api import IllegalTransition
+from relay.store.mailbox_records import Usage
 from relay.store.records import (
     Change,
     ChangeKind,
     Credential,
+    Effect,
     ItemRow,
+    JournalEntry,
     JournalRow,
+    KeywordRow,
     KnownRecipient,
     Lease,
     Mac,
-    MailboxRow,
     MessageRow,
     NewAccount,
     NewItem,
     RecipientRow,
+    Route,
     Sealed,
-    SystemFlag,
 )
-from relay.store.rules import SHOWN_IN, lease_lost
+from relay.store.rules import SHOWN_IN, lease_lost, next_uidvalidity
 
 
 @dataclass
@@ -85,30 +91,31 @@ class Item:
 
 @dataclass
 class Box:
-    """One folder."""
+    """One folder; `gone` once it was deleted."""
 
     id: int
     account: Mac
     name_mac: Mac
     name: Sealed
     uidvalidity: int
+    special_use: str | None = None
     uidnext: int = 1
     messages: dict[int, MessageRow] = field(default_factory=dict)
+    gone: bool = False
 
-    def row(self) -> MailboxRow:
-        """As callers see it."""
-        shown = self.messages.values()
-        return MailboxRow(
-            id=self.id,
-            account=self.account,
-            name_mac=self.name_mac,
-            name=self.name,
-            uidvalidity=self.uidvalidity,
-            uidnext=self.uidnext,
-            messages=len(shown),
-            unseen=sum(not one.flags & SystemFlag.SEEN for one in shown),
-            size=sum(one.size for one in shown),
-        )
+
+@dataclass
+class Account:
+    """One user."""
+
+    inbox: int
+    uidvalidity: int
+    """The highest given out."""
+    version: int = 0
+    subscriptions: dict[Mac, Sealed] = field(default_factory=dict)
+    left: dict[Mac, int] = field(default_factory=dict)
+    """Name -> the highest UIDVALIDITY that it showed before its mailbox left it."""
+    keywords: list[KeywordRow] = field(default_factory=list)
 
 
 @dataclass
@@ -118,9 +125,13 @@ class State:
     items: dict[ItemId, Item] = field(default_factory=dict)
     staged: dict[ItemId, tuple[float, dict[int, Sealed]]] = field(default_factory=dict)
     boxes: dict[int, Box] = field(default_factory=dict)
-    inboxes: dict[Mac, int] = field(default_factory=dict)
+    accounts: dict[Mac, Account] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     journal: list[JournalRow] = field(default_factory=list)
+    journalled: int = 0
+    """The highest `seq` in the journal so far."""
+    words: int = 0
+    """The highest id of a keyword so far."""
     known: dict[Mac, KnownRecipient] = field(default_factory=dict)
     domains: dict[Mac, float] = field(default_factory=dict)
     credentials: dict[tuple[Mac, str], Credential] = field(default_factory=dict)
@@ -149,8 +160,11 @@ class State:
         return self.last
 
     def step(self, item: Item, to: ItemState, now: float) -> None:
-        """Contract 5, 6, 9."""
-        if not legal(item.state, to):
+        """Contract 5, 6, 9, 17."""
+        own = item.new.route is Route.MAILBOX
+        if own and to is ItemState.PENDING:
+            to = ItemState.STORED
+        if not legal(item.state, to) or (to is ItemState.STORED) > own:
             raise IllegalTransition(f"the table allows no step to {to}")
         self.announce(ChangeKind.ITEM, now, item=item.new.id, old=item.state, new=to)
         item.state, item.changed_at = to, now
@@ -162,28 +176,80 @@ class State:
             return
         item.shown = True
         for number in item.boxes:
-            box = self.boxes[number]
-            seq = self.announce(ChangeKind.ARRIVED, now, item=item.new.id, mailbox=number, uid=box.uidnext)
-            box.messages[box.uidnext] = MessageRow(
-                uid=box.uidnext,
-                item=item.new.id,
-                internal_date=item.new.received_at,
-                size=item.new.size,
-                flags=0,
-                keywords=None,
-                changed=seq,
-            )
-            box.uidnext += 1
+            at = item.new.received_at
+            self.place(self.boxes[number], MessageRow(0, item.new.id, at, item.new.size, 0, (), 0, at), now)
+
+    def place(self, box: Box, shape: MessageRow, now: float) -> int:
+        """Put a message into a mailbox; its UID there."""
+        uid, box.uidnext = box.uidnext, box.uidnext + 1
+        seq = self.announce(ChangeKind.ARRIVED, now, item=shape.item, mailbox=box.id, uid=uid)
+        box.messages[uid] = msgspec.structs.replace(shape, uid=uid, changed=seq)
+        return uid
+
+    def take_out(self, box: Box, uid: int, now: float) -> MessageRow:
+        """Expunge a message that is there."""
+        row = box.messages.pop(uid)
+        self.announce(ChangeKind.EXPUNGED, now, item=row.item, mailbox=box.id, uid=uid)
+        return row
 
     def inbox(self, account: NewAccount, now: float) -> int:
         """Created where missing."""
-        if account.mac not in self.inboxes:
-            number = len(self.boxes) + 1
-            uidvalidity = min(max(1, int(now)), 0x7FFF_FFFF)
-            self.boxes[number] = Box(number, account.mac, account.inbox_mac, account.inbox_name, uidvalidity)
-            self.inboxes[account.mac] = number
-            self.announce(ChangeKind.MAILBOX, now, mailbox=number)
-        return self.inboxes[account.mac]
+        known = self.accounts.get(account.mac)
+        if known is None:
+            box = self.new_box(account.mac, account.inbox_mac, account.inbox_name, next_uidvalidity(0, now), now)
+            known = Account(box.id, box.uidvalidity, subscriptions={account.inbox_mac: account.inbox_name})
+            self.accounts[account.mac] = known
+        return known.inbox
+
+    def new_box(self, account: Mac, name_mac: Mac, name: Sealed, uidvalidity: int, now: float) -> Box:
+        """An empty folder, announced."""
+        box = Box(len(self.boxes) + 1, account, name_mac, name, uidvalidity)
+        self.boxes[box.id] = box
+        self.announce(ChangeKind.MAILBOX, now, mailbox=box.id, new="created")
+        return box
+
+    def there(self, account: Mac) -> list[Box]:
+        """The folders of an account."""
+        return [box for box in self.boxes.values() if box.account == account and not box.gone]
+
+    def box(self, mailbox: int) -> Box:
+        """A folder that is there; KeyError."""
+        box = self.boxes[mailbox]
+        if box.gone:
+            raise KeyError(mailbox)
+        return box
+
+    def usage(self, account: Mac) -> Usage:
+        """What an account holds."""
+        held = [row for box in self.there(account) for row in box.messages.values()]
+        return Usage(len(held), sum(row.size for row in held))
+
+    def transfer(self, source: Box, uids: Sequence[int], goal: Box, now: float, *, remove: bool) -> list[Effect]:
+        """Copy or move messages that are there."""
+        effects: list[Effect] = []
+        for uid in uids:
+            row = source.messages[uid]
+            new = self.place(goal, msgspec.structs.replace(row, saved=now), now)
+            if remove:
+                self.take_out(source, uid, now)
+            effects.append(Effect(uid, row.item, new, row.flags, row.flags))
+        return effects
+
+    def record(
+        self, box: Box, entry: JournalEntry, now: float, effects: Sequence[Effect], to: int | None = None
+    ) -> None:
+        """Write down an action."""
+        self.journalled += 1
+        fields = (entry.kind, entry.session, entry.base, entry.body, to, tuple(effects))
+        self.journal.append(JournalRow(self.journalled, now, box.account, box.id, *fields))
+
+    def let_go(self, item: Item, changed_before: float) -> bool:
+        """Contract 17 and 18: nobody's mailbox and nobody's journal needs it."""
+        shown_in = [box for box in self.boxes.values() for row in box.messages.values() if row.item == item.new.id]
+        if item.state is ItemState.STORED and shown_in:
+            return False
+        readers = {box.account for box in shown_in} | {self.boxes[number].account for number in item.boxes}
+        return not any(row.account in readers and row.at >= changed_before for row in self.journal)
 
     def held(self, lease: Lease) -> Item:
         """The leased item; LeaseLost for an old token."""

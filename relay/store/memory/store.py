@@ -1,31 +1,25 @@
-"""Mailboxes, feed and directory of the model, and the model as one object."""
+"""Feed and directory of the model, and the model as one object."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from relay.core.ids import ItemId
 from relay.core.item import ItemState
+from relay.store.memory.mailboxes import MemoryMailboxes
 from relay.store.memory.queueing import MemoryQueue
 from relay.store.memory.state import State
 from relay.store.records import (
     Change,
     ChangeKind,
     Credential,
-    FlagChange,
-    JournalEntry,
-    JournalRow,
     KnownRecipient,
     Mac,
-    MailboxRow,
-    MessageRow,
-    NewAccount,
-    Sealed,
 )
 
 
-class MemoryStore(MemoryQueue):
+class MemoryStore(MemoryQueue, MemoryMailboxes):
     """`store.api.Store` without a disk."""
 
     def __init__(self, *, dedup_window: float = 600.0) -> None:
@@ -34,77 +28,6 @@ class MemoryStore(MemoryQueue):
 
     async def close(self) -> None:
         """Nothing to let go."""
-
-    # --- mailboxes ---
-
-    async def ensure_account(self, account: NewAccount, *, now: float) -> MailboxRow:
-        """See the contract."""
-        return self._state.boxes[self._state.inbox(account, now)].row()
-
-    async def mailboxes(self, account: Mac) -> list[MailboxRow]:
-        """See the contract."""
-        return [box.row() for box in self._state.boxes.values() if box.account == account]
-
-    async def mailbox(self, account: Mac, name_mac: Mac) -> MailboxRow | None:
-        """See the contract."""
-        return next((row for row in await self.mailboxes(account) if row.name_mac == name_mac), None)
-
-    async def messages(self, mailbox: int, *, after_uid: int = 0, limit: int = 10_000) -> list[MessageRow]:
-        """See the contract."""
-        box = self._state.boxes.get(mailbox)
-        return [] if box is None else [row for uid, row in sorted(box.messages.items()) if uid > after_uid][:limit]
-
-    async def message_rows(self, mailbox: int, uids: Sequence[int]) -> list[MessageRow]:
-        """See the contract."""
-        return [row for row in await self.messages(mailbox) if row.uid in uids]
-
-    async def change_flags(
-        self, mailbox: int, changes: Sequence[FlagChange], journal: JournalEntry, *, now: float
-    ) -> list[MessageRow]:
-        """See the contract."""
-        box = self._state.boxes[mailbox]
-        self._record(mailbox, journal, now)
-        for change in changes:
-            row = box.messages.get(change.uid)
-            if row is None:
-                continue
-            flags = row.flags & ~change.remove | change.add
-            if flags != row.flags or not change.keep_keywords:
-                seq = self._state.announce(ChangeKind.FLAGS, now, item=row.item, mailbox=mailbox, uid=row.uid)
-                keywords = row.keywords if change.keep_keywords else change.keywords
-                box.messages[row.uid] = MessageRow(row.uid, row.item, row.internal_date, row.size, flags, keywords, seq)
-        return await self.message_rows(mailbox, [change.uid for change in changes])
-
-    async def expunge(self, mailbox: int, uids: Sequence[int], journal: JournalEntry, *, now: float) -> list[int]:
-        """See the contract."""
-        box = self._state.boxes[mailbox]
-        self._record(mailbox, journal, now)
-        gone = sorted(set(uids) & set(box.messages))
-        for uid in gone:
-            item = box.messages.pop(uid).item
-            self._state.announce(ChangeKind.EXPUNGED, now, item=item, mailbox=mailbox, uid=uid)
-        return gone
-
-    def _record(self, mailbox: int, entry: JournalEntry, now: float) -> None:
-        account = self._state.boxes[mailbox].account
-        seq = len(self._state.journal) + 1
-        self._state.journal.append(
-            JournalRow(seq, now, account, mailbox, entry.kind, entry.session, entry.base, entry.body)
-        )
-
-    async def journal(self, *, after: int, limit: int) -> list[JournalRow]:
-        """See the contract."""
-        return self._state.journal[after : after + limit]
-
-    async def derived(self, items: Sequence[ItemId], kind: str) -> dict[ItemId, Sealed]:
-        """See the contract."""
-        return {one.new.id: one.derived[kind] for one in self._known(items) if kind in one.derived}
-
-    async def put_derived(self, kind: str, values: Mapping[ItemId, Sealed]) -> None:
-        """See the contract."""
-        for one in self._known(values):
-            if one.state is not ItemState.PURGED:
-                one.derived[kind] = values[one.new.id]
 
     # --- feed ---
 

@@ -7,13 +7,19 @@ from collections.abc import Sequence
 import apsw
 
 from relay.core.ids import ItemId
-from relay.store.records import Sealed
+from relay.store.api import StoreUnavailable
+from relay.store.mailbox_records import Body
+from relay.store.records import NewItem, Sealed
 from relay.store.sqlite.jobs import Tx
 from relay.store.sqlite.part import Part, short_name
 
 CHUNK_BITS = 20
 """key = n << CHUNK_BITS | index."""
 MOST_CHUNKS = 1 << CHUNK_BITS
+_BODY = (
+    "SELECT i.id, i.size, i.key_id, i.wrapped_key, i.chunk_count, c.data "
+    "FROM item i LEFT JOIN chunk c ON c.key = i.n << ? WHERE i.id = ? AND i.state <> 'purged'"
+)
 
 
 def put(tx: Tx, n: int, first: int, chunks: Sequence[Sealed]) -> None:
@@ -52,8 +58,30 @@ def forget_staged(tx: Tx, n: int) -> None:
     tx.execute("DELETE FROM staged WHERE n = ?", (n,))
 
 
+def staged_for(tx: Tx, new: NewItem) -> tuple[int, int]:
+    """A short name for an item to be written and how many of its chunks stand under it. StoreUnavailable."""
+    ahead = new.chunk_count - len(new.chunks)
+    staged = staged_n(tx, new.id) if ahead else None
+    if (0 if staged is None else staged_count(tx, staged)) != ahead:
+        raise StoreUnavailable("chunks staged for this message are gone")
+    return tx.take_n() if staged is None else staged, ahead
+
+
 class Bodies(Part):
-    """`store.api.BodyStore`."""
+    """`store.api.BodyStore`, and the reading of many bodies' beginnings."""
+
+    async def bodies(self, items: Sequence[ItemId]) -> dict[ItemId, Body]:
+        """See the contract."""
+
+        def read(connection: apsw.Connection) -> dict[ItemId, Body]:
+            found: dict[ItemId, Body] = {}
+            for item in items:
+                row = connection.execute(_BODY, (CHUNK_BITS, item)).fetchone()
+                if row is not None:
+                    found[item] = Body(*row)
+            return found
+
+        return await self._read(read)
 
     async def put_chunks(self, item: ItemId, first: int, chunks: Sequence[Sealed], *, now: float) -> None:
         """See the contract. Not flushed: the accept's flush covers it."""

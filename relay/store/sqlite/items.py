@@ -8,10 +8,20 @@ from relay.core.ids import ItemId
 from relay.core.item import ItemState
 from relay.store.api import IllegalTransition
 from relay.store.records import Lease, NewAccount
-from relay.store.rules import SHOWN_IN, lease_lost
+from relay.store.rules import SHOWN_IN, lease_lost, next_uidvalidity
 from relay.store.sqlite.jobs import Tx
 
 _MOST_REMEMBERED = 50_000
+
+LET_GO = (
+    "NOT (state = 'stored' AND EXISTS (SELECT 1 FROM message WHERE message.item = item.n)) "
+    "AND NOT EXISTS (SELECT 1 FROM journal WHERE at >= ? AND account IN ("
+    "SELECT a.mac FROM recipient r JOIN mailbox b ON b.id = r.inbox JOIN account a ON a.id = b.account "
+    "WHERE r.item = item.n "
+    "UNION SELECT a.mac FROM message m JOIN mailbox b ON b.id = m.mailbox JOIN account a ON a.id = b.account "
+    "WHERE m.item = item.n))"
+)
+"""Contract 17 and 18, as a condition on `item`: nobody's mailbox and nobody's journal needs it."""
 
 
 def held(tx: Tx, lease: Lease) -> tuple[int, str, float]:
@@ -28,7 +38,12 @@ def held(tx: Tx, lease: Lease) -> tuple[int, str, float]:
 def step(tx: Tx, n: int, to: ItemState, now: float) -> None:
     """Contract 5, 6 and 9: the trigger checks and writes the ledger; then the message is shown where that is due."""
     try:
-        tx.execute("UPDATE item SET state = ?, changed_at = ? WHERE n = ?", (str(to), now, n))
+        # What a user put into a mailbox rests there, not in a queue.
+        tx.execute(
+            "UPDATE item SET state = iif(route = 'mailbox' AND ?1 = 'pending', 'stored', ?1), changed_at = ?2 "
+            "WHERE n = ?3",
+            (str(to), now, n),
+        )
     except apsw.ConstraintError as error:
         if "illegal transition" not in str(error):
             raise
@@ -83,17 +98,22 @@ def inbox(tx: Tx, account: NewAccount, now: float) -> int:
 
 
 def _new_account(tx: Tx, account: NewAccount, now: float) -> int:
-    # RFC 9051 2.3.1.1: a UIDVALIDITY from the clock grows over deletions; below 2^31 for clients that keep it signed.
+    uidvalidity = next_uidvalidity(0, now)
     box: int = tx.execute(
         "INSERT INTO mailbox (account, name_mac, name, uidvalidity) "
         "VALUES ((SELECT coalesce(max(id), 0) + 1 FROM account), ?, ?, ?) RETURNING id",
-        (account.inbox_mac, account.inbox_name, min(max(1, int(now)), 0x7FFF_FFFF)),
+        (account.inbox_mac, account.inbox_name, uidvalidity),
     ).get
     tx.execute(
-        "INSERT INTO account (id, mac, address, inbox) SELECT account, ?, ?, id FROM mailbox WHERE id = ?",
+        "INSERT INTO account (id, mac, address, inbox, uidvalidity) "
+        "SELECT account, ?, ?, id, uidvalidity FROM mailbox WHERE id = ?",
         (account.mac, account.address, box),
     )
-    tx.execute("INSERT INTO change (at, kind, mailbox) VALUES (?, 'mailbox', ?)", (now, box))
+    tx.execute(
+        "INSERT INTO subscription (account, name_mac, name) SELECT account, name_mac, name FROM mailbox WHERE id = ?",
+        (box,),
+    )
+    tx.execute("INSERT INTO change (at, kind, mailbox, becomes) VALUES (?, 'mailbox', ?, 'created')", (now, box))
     return box
 
 

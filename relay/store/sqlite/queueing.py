@@ -280,20 +280,17 @@ class Queue(Part):
     async def purge(self, *, states: Sequence[ItemState], changed_before: float, now: float, limit: int) -> int:
         """See the contract. Items under a lease in force are left for later."""
         finished = [str(state) for state in dict.fromkeys(states) if state in FINISHED]
-        condition = f"state IN ({marks(finished)}) AND changed_at < ? AND lease_until <= ?"
+        condition = f"state IN ({marks(finished)}) AND changed_at < ? AND lease_until <= ? AND {items.LET_GO}"
+        bindings = (*finished, changed_before, now, changed_before)
 
         def candidates(connection: apsw.Connection) -> list[int]:
-            found = connection.execute(
-                f"SELECT n FROM item WHERE {condition} ORDER BY id LIMIT ?", (*finished, changed_before, now, limit)
-            )
+            found = connection.execute(f"SELECT n FROM item WHERE {condition} ORDER BY id LIMIT ?", (*bindings, limit))
             return [n for (n,) in found]
 
         def run(tx: Tx) -> int:
             done = 0
             for n in chosen:
-                if tx.execute(
-                    f"SELECT 1 FROM item WHERE n = ? AND {condition}", (n, *finished, changed_before, now)
-                ).get:
+                if tx.execute(f"SELECT 1 FROM item WHERE n = ? AND {condition}", (n, *bindings)).get:
                     items.unshow(tx, n, now)
                     bodies.drop(tx, n)
                     tx.execute("DELETE FROM derived WHERE item = ?", (n,))

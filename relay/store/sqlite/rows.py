@@ -19,16 +19,18 @@ from relay.store.records import (
     RecipientRow,
     Route,
 )
+from relay.store.sqlite.keywords import unpack
 
 ITEM = (
     "SELECT id, state, route, received_at, size, key_id, wrapped_key, envelope, chunk_count, attempts, "
     "next_attempt_at, changed_at, note, message_mac, lease_owner, lease_token, lease_until, n FROM item "
 )
 MAILBOX = (
-    "SELECT m.id, a.mac, m.name_mac, m.name, m.uidvalidity, m.uidnext, m.messages, m.unseen, m.size, m.subscribed, "
-    "m.special_use FROM mailbox m JOIN account a ON a.id = m.account "
+    "SELECT m.id, a.mac, m.name_mac, m.name, m.uidvalidity, m.uidnext, m.messages, m.unseen, m.size, "
+    "EXISTS (SELECT 1 FROM subscription s WHERE s.account = m.account AND s.name_mac = m.name_mac), m.special_use, "
+    "m.deleted FROM mailbox m JOIN account a ON a.id = m.account WHERE m.gone IS NULL "
 )
-MESSAGE = "SELECT uid, id, internal_date, size, flags, keywords, changed FROM message "
+MESSAGE = "SELECT uid, id, internal_date, size, flags, keywords, changed, coalesce(saved, internal_date) FROM message "
 CHANGE = (
     "SELECT c.seq, c.at, c.kind, i.id, c.mailbox, c.uid, c.was, c.becomes FROM change c "
     "LEFT JOIN item i ON i.n = c.item "
@@ -61,12 +63,15 @@ def _item(connection: apsw.Connection, row: tuple[Any, ...]) -> ItemRow:
 
 def mailboxes(rows: Iterable[tuple[Any, ...]]) -> list[MailboxRow]:
     """From MAILBOX."""
-    return [MailboxRow(*[*row, bool(subscribed), use]) for *row, subscribed, use in rows]
+    return [MailboxRow(*[*row[:-3], bool(row[-3]), *row[-2:]]) for row in rows]
 
 
 def messages(rows: Iterable[tuple[Any, ...]]) -> list[MessageRow]:
     """From MESSAGE."""
-    return [MessageRow(*row) for row in rows]
+    return [
+        MessageRow(uid, item, date, size, flags, () if words is None else unpack(words), changed, saved)
+        for uid, item, date, size, flags, words, changed, saved in rows
+    ]
 
 
 def changes(rows: Iterable[tuple[Any, ...]]) -> list[Change]:

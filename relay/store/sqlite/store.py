@@ -12,9 +12,13 @@ from relay.obs.metrics import SpoolMetrics
 from relay.store.sqlite.bodies import Bodies
 from relay.store.sqlite.checkpoint import Checkpointer
 from relay.store.sqlite.database import check_library, create_private, unavailable
+from relay.store.sqlite.derived import Derived
 from relay.store.sqlite.directory import Directory
 from relay.store.sqlite.feed import Feed, News
 from relay.store.sqlite.figures import Figures
+from relay.store.sqlite.folders import Folders
+from relay.store.sqlite.journal import Journal
+from relay.store.sqlite.keywords import Keywords
 from relay.store.sqlite.mailboxes import Mailboxes
 from relay.store.sqlite.queueing import Queue
 from relay.store.sqlite.readers import Readers
@@ -22,7 +26,7 @@ from relay.store.sqlite.settings import SqliteSettings
 from relay.store.sqlite.writer import Writer
 
 
-class SqliteStore(Bodies, Queue, Figures, Mailboxes, Feed, Directory):
+class SqliteStore(Bodies, Queue, Figures, Folders, Mailboxes, Keywords, Journal, Derived, Feed, Directory):
     """`store.api.Store` in one file. Belongs to the event loop it was opened in."""
 
     def __init__(
