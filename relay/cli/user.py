@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import click
 
 from relay.cli.common import (
     Problem,
-    clock,
+    ago,
     config_option,
     console,
     data,
@@ -19,15 +20,19 @@ from relay.cli.common import (
     print_json,
     run_async,
     safe,
+    span,
     table,
 )
 
 if TYPE_CHECKING:
-    from relay.accounts.users import Users
+    from relay.accounts.users import User, Users
     from relay.config import Config
     from relay.node import Data
 
 _MOST = 1024
+_KNOWN_BY = MappingProxyType(
+    {"configured": "relay user add", "remembered": "password on the primary", "token": "token on the primary"}
+)
 
 
 @click.group()
@@ -62,7 +67,7 @@ def add(*, login: str, password_stdin: bool, path: Path | None, as_json: bool) -
 @config_option
 @json_option
 def list_(*, path: Path | None, as_json: bool) -> None:
-    """Show all users that were added here.
+    """Show who may log in while the primary is away: users added here, and what the primary is remembered to accept.
 
     \b
     Example:
@@ -70,18 +75,53 @@ def list_(*, path: Path | None, as_json: bool) -> None:
     """
     config = load_config(path)
 
-    async def work() -> list[tuple[str, float]]:
+    async def work() -> tuple[list[User], float]:
         async with data(config) as opened:
-            return [(one.address, one.updated_at) for one in await _users(config, opened).list()]
+            return await _users(config, opened).list(), opened.clock.now()
 
-    found = run_async(work())
+    found, now = run_async(work())
+    good_for = {"configured": None, "remembered": config.login.max_age, "token": config.login.token_max_age}
+    rows = [(one, None if (age := good_for[one.kind]) is None else one.updated_at + age) for one in found]
     if as_json:
-        print_json([{"user": address, "updated_at": at} for address, at in found])
+        print_json(
+            [
+                {"user": one.address, "kind": one.kind, "updated_at": one.updated_at, "good_until": until}
+                for one, until in rows
+            ]
+        )
         return
-    shown = table("user", "password set")
-    for address, at in found:
-        shown.add_row(safe(address), clock(at))
+    shown = table("user", "known by", "since", "good for")
+    for one, until in rows:
+        left = "-" if until is None else span(until - now) if until > now else "expired"
+        shown.add_row(safe(one.address), _KNOWN_BY[one.kind], f"{ago(one.updated_at, now)} ago", left)
     console().print(shown)
+
+
+@user.command()
+@click.argument("login")
+@config_option
+@json_option
+def revoke(*, login: str, path: Path | None, as_json: bool) -> None:
+    """Forget the password and the tokens of LOGIN that the primary accepted, and believe no token issued before now.
+
+    The next login on the primary is remembered again: lock the account there first. A password that was added here
+    stays (`relay user remove`). Sessions that are open stay open.
+
+    \b
+    Example:
+      relay user revoke bob@example.org
+    """
+    config = load_config(path)
+
+    async def work() -> bool:
+        async with data(config) as opened:
+            return await _users(config, opened).revoke(login)
+
+    known = run_async(work())
+    if as_json:
+        print_json({"revoked": login, "remembered": known})
+    else:
+        click.echo(f"{safe(login)} revoked." if known else f"{safe(login)} revoked; nothing was remembered.")
 
 
 @user.command()

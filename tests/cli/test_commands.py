@@ -336,6 +336,9 @@ def test_users(desk: Desk) -> None:
     assert desk.relay("user", "add", "dave", given="secret\nsecrets\n").code == 130
     assert desk.relay("user", "add", "dave", "--password-stdin", given="\n").code == 1
     assert desk.relay("user", "add", "dave", "--password-stdin", given="x" * 2000).code == 1
+    assert "relay user add" in desk.relay("user", "list").out
+    assert desk.relay("user", "revoke", "bob", "--json").json == {"revoked": "bob", "remembered": False}
+    assert "nothing was remembered" in desk.relay("user", "revoke", "bob").out
     assert desk.relay("user", "remove", "bob").code == 0
     assert desk.relay("user", "remove", "bob").code == 1
     assert "carol@example.org" in desk.relay("user", "list").out

@@ -33,7 +33,7 @@ ALL = dict(leaves())
 def test_the_commands_of_the_design_are_there() -> None:
     wanted = """run; demo; check; config sample; config docs; keys init; keys add; keys rotate; keys status; status;
     queue list; queue show; queue hold; queue release; queue retry; queue return; queue export; mode show; mode standby;
-    mode normal; mode auto; replay pause; replay resume; audit; user add; user list; user remove"""
+    mode normal; mode auto; replay pause; replay resume; audit; user add; user list; user remove; user revoke"""
     assert {" ".join(path) for path in ALL} >= {" ".join(one.split()) for one in wanted.split(";")}
     assert set(COMMANDS) == {path[0] for path in ALL}
 
