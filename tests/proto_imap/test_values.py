@@ -122,6 +122,11 @@ def test_exponential_patterns_are_linear() -> None:
     assert not names.Pattern("%a*" * 300 + "x").matches("a" * 1000)
 
 
+@given(st.lists(st.text("ab/*%", max_size=5), max_size=5), st.text("ab/", max_size=8))
+def test_several_patterns_do_not_run_into_each_other(patterns: list[str], name: str) -> None:
+    assert names.Pattern(*patterns).matches(name) == any(names.Pattern(one).matches(name) for one in patterns)
+
+
 def test_inbox_in_patterns_has_no_case() -> None:
     assert names.Pattern("inbox").matches("INBOX")
     assert names.Pattern("iNbox/%").matches("INBOX/x")

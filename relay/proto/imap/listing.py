@@ -4,7 +4,7 @@ Enters: the command and every mailbox or subscription of the account. Leaves: en
 may do something else in between. Promises:
 
 1. Levels above a mailbox that are no mailboxes themselves are shown, and say so.
-2. Time: patterns x names x their length; wildcards never backtrack (`names.Pattern`).
+2. Time: the length of all names, times that of all patterns in machine words; wildcards never backtrack.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def entries(command: c.ListMailboxes, boxes: Sequence[Box]) -> Iterator[Entry]:
     if command.patterns == ("",) and not command.extended:
         yield _ROOT  # RFC 3501 6.3.8: an empty pattern asks for the delimiter
         return
-    patterns = [Pattern(command.reference + pattern) for pattern in command.patterns]
+    wanted = Pattern(*(command.reference + pattern for pattern in command.patterns))
     select = _lsub if command.lsub else _list
     known = {box.name: box for box in boxes}
     parents = above(box.name for box in boxes if box.exists)
@@ -73,7 +73,7 @@ def entries(command: c.ListMailboxes, boxes: Sequence[Box]) -> Iterator[Entry]:
     everything = known.keys() | parents | above(box.name for box in boxes if box.subscribed)
     chosen = _Choice(command, boxes)
     for name in sorted(everything, key=_inbox_first):
-        if any(pattern.matches(name) for pattern in patterns):
+        if wanted.matches(name):
             entry = select(chosen, name, known.get(name), has_children=name in parents)
             if entry is not None:
                 yield entry

@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import re
 import unicodedata
+from collections.abc import Sequence
 
 DELIMITER = "/"
 LONGEST = 1_000
@@ -102,40 +103,55 @@ def creatable(name: str) -> bool:
 
 
 class Pattern:
-    """A LIST pattern as a set of positions, the bits of one integer: linear in the name, whatever the wildcards.
+    """LIST patterns as a set of positions, the bits of one integer: linear in the name, whatever the wildcards.
 
-    Bit `i` says that the first `i` items of the pattern have matched. Backtracking goes exponential on `%*%*%*x`.
+    Bit `i` says that the first `i` items have matched; several patterns stand side by side in the same integer, each
+    one bit longer than its items, so that none runs into the next. Backtracking goes exponential on `%*%*%*x`.
     """
 
-    def __init__(self, pattern: str, delimiter: str = DELIMITER) -> None:
-        items = re.sub(r"[*%]*\*[*%]*", "*", re.sub(r"%+", "%", pattern))
-        head, slash, rest = items.partition(delimiter)
-        if head.upper() == "INBOX":
-            items = "INBOX" + slash + rest
-        self._delimiter = delimiter
-        self._star = self._percent = 0
+    def __init__(self, *patterns: str) -> None:
+        self._star = self._percent = self._start = self._accept = 0
         self._literal: dict[str, int] = {}
-        for index, item in enumerate(items):
-            if item == "*":
-                self._star |= 1 << index
-            elif item == "%":
-                self._percent |= 1 << index
-            else:
-                self._literal[item] = self._literal.get(item, 0) | 1 << index
-        self._accept = 1 << len(items)
+        base = 0
+        for pattern in patterns:
+            items = re.sub(r"[*%]*\*[*%]*", "*", re.sub(r"%+", "%", pattern))
+            head, slash, rest = items.partition(DELIMITER)
+            if head.upper() == "INBOX":
+                items = "INBOX" + slash + rest
+            self._start |= 1 << base
+            places: dict[str, list[int]] = {}
+            for index, item in enumerate(items, base):
+                places.setdefault(item, []).append(index)
+            self._star |= _bits(places.pop("*", ()))
+            self._percent |= _bits(places.pop("%", ()))
+            for item, indices in places.items():
+                self._literal[item] = self._literal.get(item, 0) | _bits(indices)
+            base += len(items)
+            self._accept |= 1 << base
+            base += 1
 
     def matches(self, name: str) -> bool:
-        """Whether the whole name is named by the pattern."""
+        """Whether the whole name is named by one of the patterns."""
         wild = self._star | self._percent
-        state = 1
+        state = self._start
         state |= (state & wild) << 1
         for char in name:
             state = (
                 (state & self._literal.get(char, 0)) << 1
                 | state & self._star
-                | (state & self._percent if char != self._delimiter else 0)
+                | (state & self._percent if char != DELIMITER else 0)
             )
             if not state:
                 return False
             state |= (state & wild) << 1
         return bool(state & self._accept)
+
+
+def _bits(indices: Sequence[int]) -> int:
+    """Set bits, in time linear in the highest: one by one they would each copy the integer."""
+    if not indices:
+        return 0
+    octets = bytearray(indices[-1] // 8 + 1)
+    for index in indices:
+        octets[index // 8] |= 1 << index % 8
+    return int.from_bytes(octets, "little")

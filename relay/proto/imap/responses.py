@@ -57,13 +57,16 @@ def _status_value(value: int | str | None) -> bytes:
     return b"%d" % value if isinstance(value, int) else b"(" + value.encode("ascii") + b")"  # RFC 8474 4.3
 
 
-def namespace(personal: Sequence[str] = ("",), others: Sequence[str] = (), shared: Sequence[str] = ()) -> bytes:
+def namespace(
+    personal: Sequence[str] = ("",), others: Sequence[str] = (), shared: Sequence[str] = (), *, utf8: bool = False
+) -> bytes:
     """NAMESPACE (RFC 9051 7.3.4): prefixes of each kind, all with our delimiter."""
 
     def shown(prefixes: Sequence[str]) -> bytes:
         if not prefixes:
             return b"NIL"
-        return b"(" + b"".join(b"(%b %b)" % (encode.quoted(names.encode(p)), _DELIMITER) for p in prefixes) + b")"
+        wire = (prefix.encode("utf-8") if utf8 else names.encode(prefix) for prefix in prefixes)
+        return b"(" + b"".join(b"(%b %b)" % (encode.quoted(one), _DELIMITER) for one in wire) + b")"
 
     return encode.untagged(b"NAMESPACE", shown(personal), shown(others), shown(shared))
 
