@@ -20,7 +20,7 @@ import msgspec
 
 from relay.accounts.directory import Verdict
 from relay.core.envelope import Envelope, Origin, Recipient, canonical, is_postmaster
-from relay.core.errors import LeaseLost, NotNow
+from relay.core.errors import Damaged, LeaseLost, NotNow
 from relay.core.ids import ItemId
 from relay.core.item import ItemState, RecipientState
 from relay.core.mode import USES_PRIMARY, Service
@@ -234,10 +234,12 @@ class Mailing:
                 outcome = await attempt.data(there, content, trace, lambda: _committed(committing))
         except (_NotOurs, NotNow):
             return Lost()  # `finish` says why
-        except Exception:
-            # Read trouble or a bug of ours, before the end of data: `Transaction.data` has cut the connection.
-            _log.exception("cut_through_failed")
+        except Damaged as damage:  # met while reading, so before the end of data: the connection was cut
+            _log.error("cut_through_damaged", exc_info=damage)
             return Lost()
+        except Exception as bug:  # perhaps after the end of data: looked for in the primary, not sent again
+            _log.exception("cut_through_failed", exc_info=bug)
+            return Unsure()
         services.metrics.cut_through_seconds.observe(services.clock.monotonic() - start)
         return outcome
 

@@ -214,6 +214,20 @@ async def test_a_size_that_the_sender_did_not_say_is_not_invented() -> None:
         assert 1000 < size < 2000  # our own header line counts as well
 
 
+async def test_a_bug_behind_the_end_of_data_is_a_doubt_and_no_second_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The primary has said 250 when it happens: to send again would be twice."""
+
+    def planted(*_: object) -> None:
+        raise RuntimeError("planted")
+
+    async with FakeSmtp() as primary, World(primary=primary.port) as world:
+        monkeypatch.setattr(world.board, "evidence", planted)
+        outcome = await send(world)
+        assert outcome.accepted
+        assert len(primary.taken) == 1
+        assert world.spool.only.state is ItemState.UNKNOWN
+
+
 async def test_a_connection_lost_between_two_recipients() -> None:
     async with FakeSmtp(at("RCPT", Act.CUT, containing="eve")) as primary, World(primary=primary.port) as world:
         world.directory.verdicts["mallory@example.org"] = Verdict.NO_SUCH
