@@ -34,6 +34,10 @@ _MOST_LINES = 1_000
 _LATER = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG", "CONTACTADMIN"})
 
 
+_PROXY_TTL = 5
+"""Proxies that a connection may go through, as Dovecot counts them."""
+
+
 class RawSettings(msgspec.Struct, frozen=True):
     """Where the primary's IMAP is. Times in seconds."""
 
@@ -82,13 +86,23 @@ class RawSession:
         greeting = await self._event()
         if not isinstance(greeting, Status) or greeting.tag is not None or greeting.status != "OK":
             raise NoContact("primary did not greet")  # PREAUTH included: invariant 2
-        if endpoint.tls is not TlsMode.IMPLICIT:
+        self._learn(greeting, [])
+        if not self.capabilities:
             await self._ask_capabilities()
-            if endpoint.tls is TlsMode.STARTTLS or (
-                endpoint.tls is TlsMode.OPPORTUNISTIC and "STARTTLS" in self.capabilities
-            ):
-                await self._start_tls()
-        await self._ask_capabilities()
+        if endpoint.tls is TlsMode.STARTTLS or (
+            endpoint.tls is TlsMode.OPPORTUNISTIC and "STARTTLS" in self.capabilities
+        ):
+            await self._start_tls()
+            await self._ask_capabilities()  # RFC 9051 6.2.1: what was said in clear text does not count
+
+    async def introduce(self, client: str) -> None:
+        """Say for whom we log in, where the primary may want to know; `client` is an IP address. NoContact, Closed."""
+        forward = self._settings.forward_client
+        if forward is ForwardClient.NONE or (forward is ForwardClient.AUTO and "ID" not in self.capabilities):
+            return
+        # Dovecot's words, as its own proxies say them; the TTL ends loops. Whoever does not trust us ignores it.
+        pairs = (b"x-originating-ip", client.encode("ascii", "replace"), b"x-proxy-ttl", str(_PROXY_TTL).encode())
+        await self._command(b"ID " + encode.parens([encode.string(word) for word in pairs]))  # RFC 2971 3.1
 
     def context(self) -> ssl.SSLContext:
         """For the client side of TLS."""
@@ -217,8 +231,10 @@ class RawSession:
                 await self._stream.wait(None)
 
 
-async def connect(settings: RawSettings, context: ssl.SSLContext | None = None) -> RawSession:
-    """An open session, before login. NoContact.
+async def connect(
+    settings: RawSettings, context: ssl.SSLContext | None = None, *, client: str | None = None
+) -> RawSession:
+    """An open session, before login; `client` is the IP address for whose sake. NoContact.
 
     Who connects often hands in a `context`: reading the system's authorities anew takes longer than a login.
     """
@@ -238,6 +254,8 @@ async def connect(settings: RawSettings, context: ssl.SSLContext | None = None) 
                 server_hostname=endpoint.host if implicit else None,
             )
             await session.open()
+            if client is not None:
+                await session.introduce(client)
             opened = True
             return session
     except TimeoutError:

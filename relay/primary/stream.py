@@ -17,7 +17,13 @@ from collections.abc import Callable
 from typing import cast
 
 HIGH_WATER = 128 * 1024
-_KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+_KEEPALIVE = (
+    (socket.TCP_KEEPIDLE, 60),
+    (socket.TCP_KEEPINTVL, 10),
+    (socket.TCP_KEEPCNT, 3),
+    # Probes are not sent while octets wait for their acknowledgement; then this is the limit, in milliseconds.
+    (socket.TCP_USER_TIMEOUT, 90_000),
+)
 _SHUTDOWN_SECONDS = 2.0
 
 
@@ -51,7 +57,7 @@ class Stream(asyncio.Protocol):
         self._room: asyncio.Future[None] | None = None
         self._target: Stream | None = None
         self._feeder: Stream | None = None
-        self._tap: Callable[[bytes], None] | None = None
+        self._tap: Callable[[bytes], bytes] | None = None
         self._poked = False
         self._on_end: Callable[[], None] | None = None
         self.tls = False
@@ -74,9 +80,9 @@ class Stream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Octets of the peer."""
         if self._target is not None:
-            if self._tap is not None:
-                self._tap(data)
-            self._target.put(data)
+            data = self._tap(data) if self._tap is not None else data
+            if data:
+                self._target.put(data)
             return
         self._buffer += data
         if len(self._buffer) >= HIGH_WATER:
@@ -186,15 +192,13 @@ class Stream(asyncio.Protocol):
         self._paused_reading = False
         self.tls = True
 
-    def pipe_to(self, target: Stream, tap: Callable[[bytes], None] | None = None) -> None:
-        """From now on everything that arrives goes to `target`; `tap` sees it pass."""
+    def pipe_to(self, target: Stream, tap: Callable[[bytes], bytes] | None = None) -> None:
+        """From now on everything that arrives goes to `target`; `tap` sees it pass and says what goes on."""
         self._target, self._tap = target, tap
         target._feeder = self
-        waiting = self.take()
-        if waiting:
-            if tap is not None:
-                tap(waiting)
-            target.put(waiting)
+        target._widen()
+        if waiting := self.take():
+            self.data_received(waiting)
         if target._paused_writing:
             self._pause_reading()
 
@@ -227,6 +231,11 @@ class Stream(asyncio.Protocol):
             call()
 
     # --- inside ---
+
+    def _widen(self) -> None:
+        """Let one block of the loop's (256 KB) go through without stopping the other side for what the kernel left."""
+        if self._transport is not None and not self.lost:
+            self._transport.set_write_buffer_limits(high=2 * HIGH_WATER, low=HIGH_WATER // 2)
 
     def _finish(self) -> None:
         self.ended = True

@@ -9,9 +9,10 @@ from relay.core.errors import NotNow
 from relay.obs.logs import bound, logger
 from relay.primary.stream import Stream
 from relay.proto.imap import encode
+from relay.proto.imap.passing import passable
 from relay.serve.capabilities import after_login
 from relay.serve.door import ByPrimary, Door
-from relay.serve.passing import Passage, passable
+from relay.serve.passing import Passage
 from relay.serve.ports import Services
 from relay.serve.session import Session
 from relay.serve.talk import Gone, Talk
@@ -40,7 +41,7 @@ class Connection:
         except asyncio.CancelledError:
             self._stream.abort()
             raise
-        except Exception as bug:
+        except Exception as bug:  # a bug ends its own connection, no other one, and not in silence
             _log.exception("connection_failed", exc_info=bug)
             self._stream.put(encode.condition(None, "BYE", "Local problem, connect again", b"UNAVAILABLE"))
         finally:
@@ -52,7 +53,8 @@ class Connection:
             way = await Door(talk, services, self._context).run()
             if isinstance(way, ByPrimary):
                 primary, said = way.session.hand_over()
-                answer = encode.condition(way.tag, "OK", "Logged in", passable(way.capabilities))
+                shown = " ".join(["CAPABILITY", *passable(way.capabilities)]).encode("ascii", "replace")
+                answer = encode.condition(way.tag, "OK", "Logged in", shown)
                 self._passage = Passage(self._stream, primary, services)
                 await self._passage.run(answer + said, talk.receiver.drain() + self._stream.take())
                 return

@@ -258,7 +258,7 @@ class Door:
         assert services.primary is not None
         session: RawSession | None = None
         try:
-            session = await imap_raw.connect(services.primary, services.primary_tls)
+            session = await imap_raw.connect(services.primary, services.primary_tls, client=self._talk.client)
             services.offer.learn(session.capabilities)
             if claimed.proof is Proof.PASSWORD:
                 answer = await session.login(claimed.login, claimed.secret)

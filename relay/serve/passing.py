@@ -1,10 +1,11 @@
 """Pass-through: a client and its own connection to the primary, joined byte for byte.
 
-1. Nothing is read into and nothing is changed: the primary's answers are the client's answers, at the speed of the
-   slower side.
+1. The primary's answers are the client's answers, at the speed of the slower side; only words that a proxy cannot keep
+   are left out of its answer to CAPABILITY.
 2. When the primary's side ends, or the primary is declared down, the client is told BYE at once, unless it is in the
    middle of a response; then the connection just closes.
 3. A pair costs two transports and no task beyond the connection's own.
+4. A pair on which nothing moves in either direction for `deadlines.idle` is told BYE, at twice that time the latest.
 """
 
 from __future__ import annotations
@@ -12,21 +13,10 @@ from __future__ import annotations
 import asyncio
 
 from relay.core.mode import USES_PRIMARY, Service, Signal
-from relay.obs.metrics import ServeMetrics
 from relay.primary.stream import Stream
 from relay.proto.imap import encode
-from relay.proto.imap.boundary import Boundary
+from relay.proto.imap.passing import Passing
 from relay.serve.ports import Services
-
-_BROKEN_BY_A_PROXY = ("STARTTLS", "LOGINDISABLED", "AUTH=", "SASL-IR", "COMPRESS=", "UNAUTHENTICATE", "LOGIN-REFERRALS",
-                      "MAILBOX-REFERRALS", "URLAUTH")  # fmt: skip
-"""Not shown after login: they end or change what a connection is, or send the client past us."""
-
-
-def passable(capabilities: tuple[str, ...]) -> bytes:
-    """The primary's capabilities, as far as they hold through us."""
-    shown = [name for name in capabilities if not name.startswith(_BROKEN_BY_A_PROXY)]
-    return b"CAPABILITY " + " ".join(shown).encode("ascii", "replace")
 
 
 class Passage:
@@ -36,18 +26,22 @@ class Passage:
         self._client = client
         self._primary = primary
         self._services = services
-        self._boundary = Boundary()
+        self._passing = Passing()
         self._down = False
+        self._quiet = False
+        """Nothing has moved since the last look."""
+        self._watch: asyncio.TimerHandle
+        self._expired = False
 
     async def run(self, to_client: bytes, to_primary: bytes) -> None:
         """Pass until either side ends; what each had sent before goes first."""
         client, primary, metrics = self._client, self._primary, self._services.metrics
-        self._seen_by_client(to_client)
-        client.put(to_client)
-        primary.put(to_primary)
-        primary.pipe_to(client, self._seen_by_client)
-        client.pipe_to(primary, lambda data: _count(metrics, data))
+        client.put(self._to_client(to_client))
+        primary.put(self._to_primary(to_primary))
+        primary.pipe_to(client, self._to_client)
+        client.pipe_to(primary, self._to_primary)
         client.when_ended(primary.poke)
+        self._watch = asyncio.get_running_loop().call_later(self._services.settings.deadlines.idle, self._look)
         metrics.sessions["passed"].inc()
         try:
             while not (client.ended or primary.ended):
@@ -60,6 +54,7 @@ class Passage:
             pass
         finally:
             metrics.sessions["passed"].dec()
+            self._watch.cancel()
             client.unpipe()
             primary.unpipe()
             primary.abort()
@@ -78,16 +73,33 @@ class Passage:
         self._primary.abort()
 
     def _farewell(self, *, client_left: bool) -> None:
-        said_bye = client_left or b"* BYE" in self._boundary.last
+        said_bye = client_left or self._passing.said_bye
         if not said_bye and not self._down:
             self._services.board.evidence(Service.IMAP, Signal.FAIL, "a session broke")
-        if not said_bye and self._boundary.at_line_start:
+        if said_bye or not self._passing.at_line_start:
+            return
+        if self._expired:
+            self._client.put(encode.condition(None, "BYE", "Too long without a command"))
+        else:
             self._client.put(encode.condition(None, "BYE", "Server has gone away, connect again", b"UNAVAILABLE"))
 
-    def _seen_by_client(self, data: bytes) -> None:
-        self._boundary.feed(data)
+    def _look(self) -> None:
+        """Invariant 4: a flag and a slow clock, because traffic must not pay for timers."""
+        if self._quiet:
+            self._services.metrics.faults["timeout"].inc()
+            self._down = self._expired = True
+            self._primary.abort()
+            return
+        self._quiet = True
+        self._watch = asyncio.get_running_loop().call_later(self._services.settings.deadlines.idle, self._look)
+
+    def _to_client(self, data: bytes) -> bytes:
+        self._quiet = False
         self._services.metrics.passed_bytes["to_client"].inc(len(data))
+        return self._passing.feed(data)
 
-
-def _count(metrics: ServeMetrics, data: bytes) -> None:
-    metrics.passed_bytes["to_primary"].inc(len(data))
+    def _to_primary(self, data: bytes) -> bytes:
+        self._quiet = False
+        self._services.metrics.passed_bytes["to_primary"].inc(len(data))
+        self._passing.client_said(data)
+        return data

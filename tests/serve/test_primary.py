@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,16 +14,18 @@ import pytest
 from relay.core.mode import Mode, Service, Signal
 from relay.primary.errors import NoContact
 from relay.primary.imap_raw import Judgement, RawSettings, connect
-from relay.primary.settings import Endpoint, TlsMode
+from relay.primary.settings import Endpoint, ForwardClient, TlsMode
 from relay.primary.stream import Stream
 from relay.proto.imap import client_data
 from relay.proto.imap.client import Data, Status
-from tests.peers.certs import Authority
-from tests.peers.dovecot import Dovecot
+from relay.serve.settings import Deadlines
+from tests.peers.certs import Authority, Pair
+from tests.peers.dovecot import Dovecot, DovecotSettings
 from tests.peers.faultproxy import Break, Fault, Script, Side
 from tests.peers.people import password_of
-from tests.peers.plugin import MakeProxy
+from tests.peers.plugin import MakeDovecot, MakeProxy
 from tests.serve.client import Client
+from tests.serve.client import connect as connect_client
 from tests.serve.conftest import BOB, MESSAGE, Front, MakeFront
 
 PASSWORD = password_of(BOB)
@@ -92,12 +95,12 @@ NO_PLAIN = b"* CAPABILITY IMAP4rev1\r\n@ OK x\r\n"
 @pytest.mark.parametrize(
     ("answers", "expected"),
     [
-        ((NO_PLAIN, NO_PLAIN, b"@ OK [CAPABILITY IMAP4rev1 IDLE] in\r\n"), Judgement.OK),
-        ((NO_PLAIN, NO_PLAIN, b"@ OK in\r\n", b"* CAPABILITY X IDLE\r\n@ OK x\r\n"), Judgement.OK),
-        ((NO_PLAIN, NO_PLAIN, b"@ NO wrong\r\n"), Judgement.REFUSED),
-        ((NO_PLAIN, NO_PLAIN, b"@ NO [AUTHENTICATIONFAILED] wrong\r\n"), Judgement.REFUSED),
-        ((NO_PLAIN, NO_PLAIN, b"@ NO [UNAVAILABLE] later\r\n"), Judgement.LATER),
-        ((NO_PLAIN, NO_PLAIN, b"@ BAD what\r\n"), Judgement.LATER),
+        ((NO_PLAIN, b"@ OK [CAPABILITY IMAP4rev1 IDLE] in\r\n"), Judgement.OK),
+        ((NO_PLAIN, b"@ OK in\r\n", b"* CAPABILITY X IDLE\r\n@ OK x\r\n"), Judgement.OK),
+        ((NO_PLAIN, b"@ NO wrong\r\n"), Judgement.REFUSED),
+        ((NO_PLAIN, b"@ NO [AUTHENTICATIONFAILED] wrong\r\n"), Judgement.REFUSED),
+        ((NO_PLAIN, b"@ NO [UNAVAILABLE] later\r\n"), Judgement.LATER),
+        ((NO_PLAIN, b"@ BAD what\r\n"), Judgement.LATER),
     ],
 )
 async def test_what_counts_as_a_refusal(answers: tuple[bytes, ...], expected: Judgement) -> None:
@@ -107,24 +110,24 @@ async def test_what_counts_as_a_refusal(answers: tuple[bytes, ...], expected: Ju
         assert answer.judgement is expected
         if expected is Judgement.OK:
             assert "IDLE" in answer.capabilities
-        assert heard[2] == b'r3 LOGIN "b\\"ob" "pass\\\\word"\r\n'
+        assert heard[1] == b'r2 LOGIN "b\\"ob" "pass\\\\word"\r\n'
         session.close()
 
 
 async def test_login_with_literals() -> None:
-    async with scripted(NO_PLAIN, NO_PLAIN, b"+ go\r\n", b"r3 OK [CAPABILITY X] in\r\n") as (port, heard):
+    async with scripted(NO_PLAIN, b"+ go\r\n", b"r2 OK [CAPABILITY X] in\r\n") as (port, heard):
         session = await connect(clear(port))
         assert (await session.login("bob", "pä".encode())).judgement is Judgement.OK
-        assert heard[2:] == [b'r3 LOGIN "bob" {3}\r\n', "pä\r\n".encode()]
+        assert heard[1:] == [b'r2 LOGIN "bob" {3}\r\n', "pä\r\n".encode()]
         session.close()
 
 
 async def test_plain_without_initial_response() -> None:
     plain = b"* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\n@ OK x\r\n"
-    async with scripted(plain, plain, b"+ \r\n", b"r3 OK [CAPABILITY X] in\r\n") as (port, heard):
+    async with scripted(plain, b"+ \r\n", b"r2 OK [CAPABILITY X] in\r\n") as (port, heard):
         session = await connect(clear(port))
         assert (await session.login("bob", b"secret")).judgement is Judgement.OK
-        assert heard[2:] == [b"r3 AUTHENTICATE PLAIN\r\n", b"AGJvYgBzZWNyZXQ=\r\n"]
+        assert heard[1:] == [b"r2 AUTHENTICATE PLAIN\r\n", b"AGJvYgBzZWNyZXQ=\r\n"]
         session.close()
 
 
@@ -154,7 +157,71 @@ async def test_a_server_that_accepts_and_hangs_has_a_deadline() -> None:
             await connect(clear(port, open_seconds=0.1))
 
 
+@pytest.mark.parametrize(
+    ("forward", "capability", "said"),
+    [
+        (ForwardClient.AUTO, b"ID ", True),
+        (ForwardClient.AUTO, b"", False),
+        (ForwardClient.ID, b"", True),
+        (ForwardClient.NONE, b"ID ", False),
+    ],
+)
+async def test_the_primary_is_told_for_whom(forward: ForwardClient, capability: bytes, *, said: bool) -> None:
+    greeting = b"* OK [CAPABILITY IMAP4rev1 " + capability + b"AUTH=PLAIN] hi\r\n"
+    answers = ((b"* ID NIL\r\n@ BAD what\r\n",) if said else ()) + (b"@ OK x\r\n",)
+    async with scripted(*answers, greeting=greeting) as (port, heard):
+        settings = msgspec.structs.replace(clear(port), forward_client=forward)
+        session = await connect(settings, client="2001:db8::7")
+        session.close()
+        assert [line for line in heard if b" ID " in line] == (
+            [b'r1 ID ("x-originating-ip" "2001:db8::7" "x-proxy-ttl" "5")\r\n'] if said else []
+        )
+
+
 # --- pass-through ---
+
+
+@pytest.mark.peers
+async def test_dovecot_sees_the_client_behind_the_relay(
+    make_front: MakeFront, make_dovecot: MakeDovecot, server_pair: Pair
+) -> None:
+    trusting = DovecotSettings(certificate=server_pair, extra="login_trusted_networks = 127.0.0.0/8\n")
+    dovecot = await asyncio.to_thread(make_dovecot, trusting)
+    front = await make_front(primary=clear(dovecot.imap_port))
+    front.board.all(Mode.NORMAL)
+    listener = await front.listen(proxy_from=(ipaddress.ip_network("127.0.0.0/8"),))
+    client = await front.stack.enter_async_context(await connect_client(listener.port))
+    client.send(b"PROXY TCP4 127.7.7.7 127.0.0.1 4711 143\r\n")
+    await client.greeting()
+    await client.login(BOB, PASSWORD)
+    await client.ok("NOOP")
+    assert "rip=127.7.7.7" in dovecot.logged()
+
+
+@pytest.mark.peers
+async def test_what_a_proxy_cannot_keep_is_not_shown(make_front: MakeFront, dovecot: Dovecot) -> None:
+    front = await make_front(primary=clear(dovecot.imap_port))
+    client = await passed(front)
+    (shown,) = await client.ok("CAPABILITY")
+    with dovecot.login(BOB) as direct:
+        said = str(direct.capability()[1])
+    assert "SASL-IR" in said
+    assert isinstance(shown, Data)
+    through = set(client_data.capabilities(shown.tokens))
+    assert "SORT" in through
+    assert not through & {"SASL-IR", "LOGIN-REFERRALS", "STARTTLS", "AUTH=PLAIN"}
+
+
+@pytest.mark.peers
+async def test_a_pair_on_which_nothing_moves_ends(make_front: MakeFront, dovecot: Dovecot) -> None:
+    front = await make_front(primary=clear(dovecot.imap_port), deadlines=Deadlines(idle=0.2, failure=0.01))
+    client = await passed(front)
+    await client.script("C: i IDLE\nS: + idling")
+    last = (await client.end())[-1]
+    assert isinstance(last, Status)
+    assert (last.status, last.code) == ("BYE", None)
+    assert (Service.IMAP, Signal.FAIL) not in front.board.seen
+    await front.left(0)
 
 
 @pytest.mark.peers

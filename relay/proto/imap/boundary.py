@@ -26,6 +26,11 @@ class Boundary:
         """The most recent octets, for a look at the server's last words."""
 
     @property
+    def left(self) -> int:
+        """Octets of the literal under way that are still to come."""
+        return self._left
+
+    @property
     def at_line_start(self) -> bool:
         """Whether everything so far was whole responses."""
         return self._left == 0 and (not self._tail or self._tail.endswith(b"\n"))
