@@ -46,6 +46,8 @@ class Selected:
         try:
             rows: list[MessageRow] = []
             while page := await self._mailboxes.messages(self.folder, after_uid=rows[-1].uid if rows else 0):
+                if not rows:  # the first page and all after it were read when this had happened
+                    self._base = max(self._base, *(row.changed for row in page))
                 rows.extend(page)
         except BaseException:
             self._leave()
