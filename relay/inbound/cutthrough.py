@@ -1,7 +1,9 @@
 """Handing a message to the primary while its sender still waits.
 
-The sender's MAIL and RCPT enter and come back as the primary's own replies; None comes back where the primary has
-nothing to say that the sender should hear (no contact, a quarrel between it and us): the standby decides then.
+The sender's recipients enter and come back as the primary's own replies; None comes back where the primary has nothing
+to say that the sender should hear (no contact, a quarrel between it and us): the standby decides then. MAIL waits for
+the first RCPT, as servers that delay their rejections do, so that both cost one round trip; what the primary has
+against the sender is then its answer to every RCPT.
 
 1. Every step is bounded by the deadlines of the pool.
 2. Trouble before the final dot is `Lost`, trouble after it is `Unsure`; nothing in between.
@@ -13,9 +15,10 @@ nothing to say that the sender should hear (no contact, a quarrel between it and
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
@@ -54,43 +57,73 @@ def final(reply: Reply) -> bool:
     return reply.permanent and reply.code not in QUARREL
 
 
-class Attempt:
-    """One transaction with the primary on behalf of a sender. `close` it in any case."""
+_Answers = TypeVar("_Answers", bound=tuple[Reply | None, ...])
 
-    def __init__(self, pool: SmtpPool, board: ModeBoard) -> None:
+
+class Attempt:
+    """One transaction with the primary on behalf of a sender. `close` it in any case.
+
+    `declared` is the sender's own SIZE. Nothing is said to the primary before the first recipient.
+    """
+
+    def __init__(
+        self, pool: SmtpPool, board: ModeBoard, envelope: Envelope, origin: Origin, declared: int | None
+    ) -> None:
         self._pool = pool
         self._board = board
+        self._envelope = envelope
+        self._origin = origin
+        self._size = 0 if declared is None else declared + _TRACE_SIZE
         self._stack = AsyncExitStack()
         self._tx: Transaction | None = None
-        self._origin: Origin | None = None
+        self._begun = False
+        self.sender_refused: Reply | None = None
+        """What the primary has against the sender: the answer to every recipient, and nothing about any of them."""
         self._at_rest = False
 
     @property
     def alive(self) -> bool:
-        """Whether the primary is still in it, and still trusted."""
-        return (self._tx is not None or self._at_rest) and USES_PRIMARY[self._board.mode(Service.SMTP)]
+        """Whether the primary is still in it, or may yet be, and still trusted."""
+        there = self._tx is not None or self._at_rest or not self._begun
+        return there and USES_PRIMARY[self._board.mode(Service.SMTP)]
 
-    async def mail(self, envelope: Envelope, origin: Origin, declared: int | None) -> Reply | None:
-        """MAIL. Unless the reply is 2xx the attempt is over."""
+    async def rcpt(self, recipient: Recipient) -> Reply | None:
+        """RCPT, after MAIL where it is the first. A sender that the primary refuses has none of its recipients."""
+        if self.sender_refused is not None:
+            return self.sender_refused
+        reply = await (self._next(recipient) if self._begun else self._first(recipient))
+        return None if reply is None or (reply.permanent and not final(reply)) else reply
+
+    async def _first(self, recipient: Recipient) -> Reply | None:
+        self._begun = True
         try:
-            tx = await self._stack.enter_async_context(self._pool.transaction(origin))
+            tx = self._tx = await self._stack.enter_async_context(self._pool.transaction(self._origin))
         except NoContact as trouble:
             self._failed(trouble)
             return None
-        self._tx, self._origin = tx, origin
-        reply = await self._step(lambda: tx.mail(envelope, 0 if declared is None else declared + _TRACE_SIZE))
-        if reply is None or reply.positive:
-            return reply
+        both = await self._step(lambda: tx.begin(self._envelope, self._size, recipient))
+        if both is None:
+            return None
+        mail, rcpt = both
+        if mail.positive and rcpt is not None:
+            return rcpt
         await self.close()
-        return reply if final(reply) else None
+        if final(mail):
+            self.sender_refused = mail
+        return self.sender_refused
 
-    async def rcpt(self, recipient: Recipient) -> Reply | None:
-        """RCPT."""
+    async def _next(self, recipient: Recipient) -> Reply | None:
         tx = self._tx
         if tx is None:
             return None
-        reply = await self._step(lambda: tx.rcpt(recipient))
-        return None if reply is None or (reply.permanent and not final(reply)) else reply
+        answer = await self._step(lambda: _alone(tx.rcpt(recipient)))
+        return None if answer is None else answer[0]
+
+    def data_follows(self) -> None:
+        """The sender begins with its content: ask the primary for its 354 meanwhile."""
+        if self._tx is not None:
+            with contextlib.suppress(NoContact):  # `data` meets the same
+                self._tx.data_follows()
 
     async def rest(self) -> None:
         """The sender takes its time: let the connection go (invariant 5)."""
@@ -142,10 +175,10 @@ class Attempt:
         self._tx, self._at_rest = None, False
         await self._stack.aclose()
 
-    async def _step(self, command: Callable[[], Awaitable[Reply]]) -> Reply | None:
-        """One command. A connection that breaks, closes (421) or is left unanswered ends the attempt."""
+    async def _step(self, command: Callable[[], Awaitable[_Answers]]) -> _Answers | None:
+        """One exchange. A connection that breaks, closes (421) or is left unanswered ends the attempt."""
         try:
-            reply = await command()
+            answers = await command()
         except NoContact as trouble:
             self._failed(trouble)
             await self.close()
@@ -155,11 +188,11 @@ class Attempt:
                 self._tx.connection.wire.kill("given up before the reply")
             await self.close()
             raise
-        if reply.code == 421:  # RFC 5321 3.8
+        if any(reply is not None and reply.code == 421 for reply in answers):  # RFC 5321 3.8
             self._evidence(Signal.FAIL, "primary is closing")
             await self.close()
             return None
-        return reply
+        return answers
 
     def _failed(self, trouble: NoContact) -> None:
         if trouble.evidence:
@@ -167,3 +200,7 @@ class Attempt:
 
     def _evidence(self, signal: Signal, reason: str) -> None:
         self._board.evidence(Service.SMTP, signal, reason)
+
+
+async def _alone(reply: Awaitable[Reply]) -> tuple[Reply]:
+    return (await reply,)

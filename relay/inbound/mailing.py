@@ -67,22 +67,11 @@ class Mailing:
         self._services = services
         self._origin = origin
         self._attempt: Attempt | None = None
+        if services.pool is not None and USES_PRIMARY[services.board.mode(Service.SMTP)]:
+            self._attempt = Attempt(services.pool, services.board, self._envelope(()), origin, command.size)
         self._seen: set[str] = set()
         self._rest_timer: asyncio.TimerHandle | None = None
         self._resting: asyncio.Task[None] | None = None
-
-    async def begin(self) -> Reply:
-        """MAIL. The transaction is open when the reply is positive."""
-        services = self._services
-        if services.pool is None or not USES_PRIMARY[services.board.mode(Service.SMTP)]:
-            return replies.MAIL_OK
-        attempt = Attempt(services.pool, services.board)
-        reply = await attempt.mail(self._envelope(()), self._origin, self.command.size)
-        if reply is None:
-            return replies.MAIL_OK
-        if reply.positive:
-            self._attempt = attempt
-        return replies.with_code(reply)
 
     async def rcpt(self, recipient: Recipient) -> Reply:
         """RCPT."""
@@ -113,6 +102,8 @@ class Mailing:
         if self._attempt is not None and self._rest_timer is None:
             wait = self._services.settings.deadlines.rest
             self._rest_timer = asyncio.get_running_loop().call_later(wait, self._rest, self._attempt)
+            if any(taken.there for taken in self.taken):
+                self._attempt.data_follows()
 
     async def finish(self, draft: Draft, held: tuple[bytes, ...] | None) -> Finished:
         """The content is complete: commit, hand over, answer. Invariant 3 holds when the caller is cancelled."""
@@ -156,8 +147,9 @@ class Mailing:
         """Record what the primary said, and say it."""
         services = self._services
         assert accepted.lease is not None
-        recording = self._record(accepted.lease, outcome)
-        if isinstance(outcome, Answered) and outcome.reply.positive:
+        delivered = isinstance(outcome, Answered) and outcome.reply.positive
+        recording = self._record(accepted.lease, outcome, patient=delivered)
+        if isinstance(outcome, Answered) and delivered:
             # The item is durable and so is the intent: what a crash leaves unrecorded is looked for in the primary,
             # whether the sender has heard of it or not. So the sender need not wait for this commit.
             services.finishing.start(recording)
@@ -191,12 +183,12 @@ class Mailing:
         return answer
 
     async def _ask(self, recipient: Recipient) -> Reply | None:
-        if self._attempt is None or not self._attempt.alive:
+        if self._attempt is None or not (self._attempt.alive or self._attempt.sender_refused):
             return None
         answer = await self._attempt.rcpt(recipient)
         if answer is None:
             return None
-        if not answer.transient:
+        if not answer.transient and self._attempt.sender_refused is None:
             await self._learn(canonical(recipient.address), answer)
         return replies.with_code(answer)
 
@@ -243,7 +235,7 @@ class Mailing:
         services.metrics.cut_through_seconds.observe(services.clock.monotonic() - start)
         return outcome
 
-    async def _record(self, lease: Lease, outcome: Outcome) -> bool:
+    async def _record(self, lease: Lease, outcome: Outcome, *, patient: bool) -> bool:
         """Settle the item; False = it could not be recorded, and the lease's end makes it UNKNOWN."""
         services = self._services
         state, there, reply, retry_at = self._result(outcome)
@@ -252,7 +244,7 @@ class Mailing:
         results = [Result(index, there, reply) for index, taken in enumerate(self.taken) if taken.there or refused]
         services.metrics.cut_through[_counted(state, reply)].inc()
         try:
-            await services.queue.settle(lease, state, results, note=reply, next_attempt_at=retry_at)
+            await services.queue.settle(lease, state, results, note=reply, next_attempt_at=retry_at, patient=patient)
         except (LeaseLost, NotNow) as trouble:
             _log.warning("cut_through_not_recorded", item=lease.item, detail=str(trouble))
             return False

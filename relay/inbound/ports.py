@@ -75,8 +75,9 @@ class Queue(Protocol):
         note: Reply | None = None,
         next_attempt_at: float = 0.0,
         counts_as_attempt: bool = True,
+        patient: bool = False,
     ) -> None:
-        """Record the outcome. LeaseLost, NotNow."""
+        """Record the outcome; `patient` where no peer waits for it. LeaseLost, NotNow."""
         ...
 
 

@@ -116,15 +116,9 @@ class Verbs(Connection):
         if session.name is None and self.services.names is not None:
             await self.flush_if_waiting()
             session.name = await self.services.names.name_of(session.client.address)
-        mailing = Mailing(self.services, command, session.origin(smtputf8=command.smtputf8))
-        await self.flush_if_waiting()
-        answer = await mailing.begin()
-        if answer.positive:
-            session.mailing = mailing
-            session.messages += 1
-        else:
-            self._transaction("refused" if answer.permanent else "deferred")
-        self.say(answer)
+        session.mailing = Mailing(self.services, command, session.origin(smtputf8=command.smtputf8))
+        session.messages += 1
+        self.say(replies.MAIL_OK)
 
     async def smtp_RCPT(self, argument: str) -> None:
         """RFC 5321 4.1.1.3: one more recipient."""

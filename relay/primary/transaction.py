@@ -31,7 +31,8 @@ BeforeDot = Callable[[], Awaitable[None]]
 
 
 class Transaction:
-    """Use inside `SmtpPool.transaction`; each method once, in order (`envelope` stands for `mail` and all `rcpt`)."""
+    """Use inside `SmtpPool.transaction`: `begin`, `rcpt` as often as needed and perhaps `data_follows`, or `envelope`
+    at once; then `data`."""
 
     def __init__(self, dialer: Dialer, connection: Connection, origin: Origin | None, ident: str | None) -> None:
         self.connection = connection
@@ -40,17 +41,29 @@ class Transaction:
         self._origin = origin
         self._ident = ident
         self._data_reply: Reply | None = None
+        self._data_asked = False
         self._in_content = False
 
     @property
     def in_content(self) -> bool:
-        """The server waits for content: whatever comes next on this connection would be taken for it."""
-        return self._in_content
+        """The server waits for content, or will: whatever comes next on this connection would be taken for it."""
+        return self._in_content or self._data_asked
 
-    async def mail(self, envelope: Envelope, size: int) -> Reply:
-        """MAIL; `size` counts the octets of everything that `data` will send. NoContact."""
-        reply, _ = await self._open(lambda: self._mail_only(envelope, size))
-        return reply
+    async def begin(self, envelope: Envelope, size: int, recipient: Recipient) -> tuple[Reply, Reply | None]:
+        """MAIL and the first RCPT, in one round trip where the server pipelines; no second reply after a refused MAIL.
+
+        `size` counts the octets of everything that `data` will send. NoContact.
+        """
+        mail, rcpts = await self._open(lambda: self._mail_and_rcpt(envelope, size, recipient))
+        return mail, rcpts[0] if rcpts else None
+
+    def data_follows(self) -> None:
+        """DATA ahead of the content, which may take a moment. Its reply is read by `data`. NoContact."""
+        try:
+            self.connection.wire.send(b"DATA\r\n", replies=1)
+        except Broken as error:
+            raise NoContact(str(error)) from error
+        self._data_asked = True
 
     async def rcpt(self, recipient: Recipient) -> Reply:
         """RCPT. NoContact."""
@@ -76,8 +89,10 @@ class Transaction:
         wire = self.connection.wire
         reply = self._data_reply
         if reply is None:
-            reply = await self._command(b"DATA\r\n")
-        self._data_reply = None
+            if not self._data_asked:
+                self.data_follows()
+            reply = await self._answer()
+        self._data_reply, self._data_asked = None, False
         if reply.positive or (reply.intermediate and reply.code != 354):
             # A 2xx here says that nothing was understood; handed out, it would read as "delivered".
             wire.kill("server sent an impossible reply")
@@ -125,7 +140,7 @@ class Transaction:
 
     async def abort(self) -> None:
         """Give the transaction up. Unless the server waits for content, the connection stays good for the next one."""
-        if self._in_content:
+        if self.in_content:
             self.connection.wire.kill("transaction was given up")
 
     # --- opening ---
@@ -145,6 +160,23 @@ class Transaction:
             return await talk()
         except Broken as error:
             raise NoContact(str(error)) from error
+
+    async def _mail_and_rcpt(self, envelope: Envelope, size: int, recipient: Recipient) -> tuple[Reply, list[Reply]]:
+        connection = self.connection
+        line = rcpt_command(recipient, connection.extensions)
+        if isinstance(line, Reply) or "PIPELINING" not in connection.extensions:
+            mail, _ = await self._mail_only(envelope, size)
+            return mail, [await self.rcpt(recipient)] if mail.positive else []
+        mail_line = mail_command(envelope, size, connection.extensions)
+        if isinstance(mail_line, Reply):
+            return mail_line, []
+        batch = (*self._preface(), mail_line, line)
+        connection.reset = True
+        connection.wire.send(b"".join(batch), replies=len(batch))
+        mail, rcpt = (await connection.wire.replies(len(batch), self._deadlines.command))[-2:]
+        self._seen(mail)
+        self._seen(rcpt)
+        return mail, [rcpt] if mail.positive else []
 
     async def _mail_only(self, envelope: Envelope, size: int) -> tuple[Reply, list[Reply]]:
         line = mail_command(envelope, size, self.connection.extensions)
@@ -207,7 +239,14 @@ class Transaction:
 
     async def _command(self, line: bytes) -> Reply:
         try:
-            reply = await self.connection.command(line, self._deadlines.command)
+            self.connection.wire.send(line, replies=1)
+        except Broken as error:
+            raise NoContact(str(error)) from error
+        return await self._answer()
+
+    async def _answer(self) -> Reply:
+        try:
+            reply = await self.connection.wire.reply(self._deadlines.command)
         except Broken as error:
             raise NoContact(str(error)) from error
         self._seen(reply)

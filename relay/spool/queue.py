@@ -95,8 +95,9 @@ class Queue:
         note: Reply | None = None,
         next_attempt_at: float = 0.0,
         counts_as_attempt: bool = True,
+        patient: bool = False,
     ) -> None:
-        """Record what the attempt came to. LeaseLost: somebody else settles it."""
+        """Record what the attempt came to; `patient`: no peer waits for it. LeaseLost: somebody else settles it."""
         item = lease.item
         outcome = Outcome(
             state=state,
@@ -105,7 +106,7 @@ class Queue:
             note=self._seal(item, note),
             counts_as_attempt=counts_as_attempt,
         )
-        await self.store.settle(lease, outcome, now=self._clock.now())
+        await self.store.settle(lease, outcome, now=self._clock.now(), patient=patient)
 
     async def move(
         self, item: ItemId, to: ItemState, *, note: Reply | None = None, next_attempt_at: float = 0.0

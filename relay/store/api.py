@@ -124,8 +124,11 @@ class QueueStore(Protocol):
         """Give items back as they are (not INTENT ones: settle those). Lost leases are passed over."""
         ...
 
-    async def settle(self, lease: Lease, outcome: Outcome, *, now: float) -> None:
-        """Record what an attempt came to, durably, and end the lease. LeaseLost, IllegalTransition."""
+    async def settle(self, lease: Lease, outcome: Outcome, *, now: float, patient: bool = False) -> None:
+        """Record what an attempt came to, durably, and end the lease. LeaseLost, IllegalTransition.
+
+        `patient`: no peer waits for it; it may wait a few milliseconds for a commit that somebody waits for.
+        """
         ...
 
     async def rescue(self, *, now: float, dead_owners: Sequence[str] = ()) -> list[ItemId]:

@@ -48,7 +48,7 @@ async def test_the_primary_s_own_words_are_the_sender_s() -> None:
     }
     async with FakeSmtp(lambda verb, *_: script.get(verb)) as primary, World(primary=primary.port) as world:
         outcome = await send(world)
-        assert outcome.mail.text == "2.1.0 primary likes you"
+        assert outcome.mail.text == "2.1.0 Sender ok"  # the primary hears of the sender with the first recipient
         assert outcome.recipients[0].text == "2.1.5 bob is here"
         assert outcome.final is not None
         assert outcome.final.text == "2.6.0 <x@y> primary has it as 4711"
@@ -84,8 +84,9 @@ async def test_a_large_message_is_read_back_from_the_spool() -> None:
 @pytest.mark.parametrize(("verb", "reply"), [("MAIL", "550 5.7.1 go away"), ("MAIL", "552 5.3.4 too big")])
 async def test_a_refused_sender_is_refused(verb: str, reply: str) -> None:
     async with FakeSmtp(at(verb, reply)) as primary, World(primary=primary.port) as world:
-        outcome = await send(world)
-        assert f"{outcome.mail.code} {outcome.mail.text}" == reply
+        outcome = await send(world, "bob@example.org", "eve@example.org")
+        assert [f"{answer.code} {answer.text}" for answer in outcome.recipients] == [reply] * 2
+        assert world.directory.learned == []
         assert not world.spool.items
         assert not primary.taken
 
@@ -207,7 +208,9 @@ async def test_a_primary_that_answers_every_command_and_hangs_at_the_content_is_
 
 async def test_a_size_that_the_sender_did_not_say_is_not_invented() -> None:
     async with FakeSmtp() as primary, World(primary=primary.port) as world, await world.client() as client:
-        await client.pipeline("MAIL FROM:<a@example.net>", "RSET", "MAIL FROM:<a@example.net> SIZE=1000", "RSET")
+        rcpt = "RCPT TO:<bob@example.org>"
+        await client.pipeline("MAIL FROM:<a@example.net>", rcpt, "RSET")
+        await client.pipeline("MAIL FROM:<a@example.net> SIZE=1000", rcpt, "RSET")
         first, second = (line for line in primary.sessions[0].commands if line.startswith("MAIL"))
         assert first == "MAIL FROM:<a@example.net>"
         size = int(second.partition("SIZE=")[2])
@@ -456,7 +459,8 @@ async def test_a_slow_sender_that_goes_away_leaves_nothing() -> None:
 async def test_all_connections_busy_falls_back_without_evidence() -> None:
     async with FakeSmtp() as primary, World(primary=primary.port, pool_connections=1) as world:
         first, second = await world.client(), await world.client()
-        assert (await first.command("MAIL FROM:<a@example.net>")).code == 250
+        await first.command("MAIL FROM:<a@example.net>")
+        assert (await first.command("RCPT TO:<eve@example.org>")).code == 250
         outcome = await second.transaction("b@example.net", ["bob@example.org"], MESSAGE)
         assert outcome.accepted
         assert world.spool.only.state is ItemState.PENDING

@@ -106,9 +106,10 @@ class FakeSpool:
         note: Reply | None = None,
         next_attempt_at: float = 0.0,
         counts_as_attempt: bool = True,
+        patient: bool = False,
     ) -> None:
         """As `Queue.settle`."""
-        del next_attempt_at, counts_as_attempt
+        del next_attempt_at, counts_as_attempt, patient
         if self.fail_settle is not None:
             raise self.fail_settle("told to fail")
         stored = self.items[lease.item]

@@ -144,8 +144,8 @@ async def test_xclient_names_the_client_before_each_change_of_it() -> None:
         pool = pool_for(server, forward=Forward.XCLIENT)
         for origin in (ORIGIN, ORIGIN, other):
             async with pool.transaction(origin) as tx:
-                assert (await tx.mail(ENVELOPE, 3)).positive
-                assert (await tx.rcpt(ENVELOPE.recipients[0])).positive
+                assert (await tx.begin(ENVELOPE, 3, ENVELOPE.recipients[0]))[0].positive
+                assert (await tx.rcpt(ENVELOPE.recipients[1])).positive
         await pool.close()
     told = [command for command in server.sessions[0].commands if command.startswith("XCLIENT")]
     assert len(server.sessions) == 1
@@ -182,7 +182,7 @@ async def test_proxy_header_comes_first_and_the_connection_serves_one_client_onl
         assert (await deliver(pool, b"x\r\n")).positive
         six = msgspec.structs.replace(ORIGIN, client_address="2001:db8::7")
         async with pool.transaction(six) as tx:
-            assert (await tx.mail(ENVELOPE, 3)).positive
+            assert (await tx.begin(ENVELOPE, 3, ENVELOPE.recipients[0]))[0].positive
         await pool.close()
     assert server.sessions[0].head == f"PROXY TCP4 192.0.2.7 127.0.0.1 4711 {server.port}\r\n".encode()
     assert server.sessions[1].head == f"PROXY TCP6 2001:db8::7 ::ffff:127.0.0.1 4711 {server.port}\r\n".encode()

@@ -147,12 +147,14 @@ async def test_an_open_transaction_is_reset_in_the_next_ones_first_packet() -> N
     async with FakeSmtp() as server:
         pool = pool_for(server)
         async with pool.transaction(ORIGIN) as tx:
-            assert (await tx.mail(ENVELOPE, 3)).positive
-            assert (await tx.rcpt(ENVELOPE.recipients[0])).positive
+            assert all(
+                reply is not None and reply.positive for reply in await tx.begin(ENVELOPE, 3, ENVELOPE.recipients[0])
+            )
             await tx.abort()
         async with pool.transaction(ORIGIN) as tx:
-            assert (await tx.mail(ENVELOPE, 3)).positive
-            assert (await tx.rcpt(ENVELOPE.recipients[1])).positive
+            assert all(
+                reply is not None and reply.positive for reply in await tx.begin(ENVELOPE, 3, ENVELOPE.recipients[1])
+            )
             assert (await tx.data(blocks(b"x\r\n"))).positive
         await pool.close()
     assert len(server.sessions) == 1

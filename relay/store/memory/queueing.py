@@ -159,7 +159,7 @@ class MemoryQueue:
             if self._holds(lease) and self._state.items[lease.item].state is not ItemState.INTENT:
                 self._state.items[lease.item].end_lease()
 
-    async def settle(self, lease: Lease, outcome: Outcome, *, now: float) -> None:
+    async def settle(self, lease: Lease, outcome: Outcome, *, now: float, patient: bool = False) -> None:
         """See the contract."""
         check_target(outcome.state)
         item = self._state.held(lease)

@@ -54,7 +54,7 @@ class Tx:
 class Job(Generic[T]):
     """One write; `moment` names the crash points around its commit."""
 
-    __slots__ = ("durable", "future", "moment", "run", "size")
+    __slots__ = ("durable", "future", "moment", "patience", "run", "size")
 
     def __init__(
         self,
@@ -64,12 +64,15 @@ class Job(Generic[T]):
         durable: bool,
         size: int = 0,
         moment: Moment | None = None,
+        patience: float = 0.0,
     ) -> None:
+        """`patience` is how long it may wait for a job in a hurry, seconds."""
         self.run = run
         self.future = future
         self.durable = durable
         self.size = size
         self.moment = moment
+        self.patience = patience
 
 
 class Jobs:
@@ -89,7 +92,7 @@ class Jobs:
         return self._waiting.qsize()
 
     def first(self) -> list[Job[Any]]:
-        """Wait for work. Lazy jobs alone wait a while for one that somebody waits for."""
+        """Wait for work. Patient jobs alone wait a while for one that is in a hurry."""
         group: list[Job[Any]] = []
         until: float | None = None
         while len(group) < self._settings.group_jobs:
@@ -101,9 +104,10 @@ class Jobs:
                 self.closing = True
                 return group
             group.append(job)
-            if job.future is not None:
+            if not job.patience:
                 return group
-            until = until or time.monotonic() + self._settings.lazy_delay
+            latest = time.monotonic() + job.patience
+            until = latest if until is None else min(until, latest)
         return group
 
     def more(self, group: list[Job[Any]]) -> None:

@@ -27,16 +27,22 @@ class Part:
         self._settings = settings
 
     async def _write(
-        self, run: Callable[[Tx], T], *, durable: bool = True, size: int = 0, moment: Moment | None = None
+        self,
+        run: Callable[[Tx], T],
+        *,
+        durable: bool = True,
+        size: int = 0,
+        moment: Moment | None = None,
+        patience: float = 0.0,
     ) -> T:
         """Run a job in the next group commit. Cancelling the wait does not undo it (contract 3)."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._writer.submit(Job(run, future, durable=durable, size=size, moment=moment))
+        self._writer.submit(Job(run, future, durable=durable, size=size, moment=moment, patience=patience))
         return await future
 
     def _write_lazily(self, run: Callable[[Tx], Any]) -> None:
         """Nobody waits for it; it is in order with later writes of this process."""
-        self._writer.submit(Job(run, None, durable=False))
+        self._writer.submit(Job(run, None, durable=False, patience=self._settings.lazy_delay))
 
     async def _read(self, function: Callable[[apsw.Connection], T]) -> T:
         """Read in a thread. What the store promised before is seen; StoreUnavailable while nothing is believed."""

@@ -213,7 +213,7 @@ class Queue(Part):
 
         await self._write(run, durable=False)
 
-    async def settle(self, lease: Lease, outcome: Outcome, *, now: float) -> None:
+    async def settle(self, lease: Lease, outcome: Outcome, *, now: float, patient: bool = False) -> None:
         """See the contract. The note is replaced, by None too."""
         check_target(outcome.state)
 
@@ -231,7 +231,7 @@ class Queue(Part):
                     (str(result.state), result.detail, n, result.index),
                 )
 
-        await self._write(run, moment=Moment.SETTLE)
+        await self._write(run, moment=Moment.SETTLE, patience=self._settings.gather if patient else 0.0)
 
     async def rescue(self, *, now: float, dead_owners: Sequence[str] = ()) -> list[ItemId]:
         """See the contract."""
