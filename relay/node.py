@@ -224,7 +224,7 @@ def _in_background(stack: AsyncExitStack, name: str, work: Callable[[], Coroutin
         while True:
             try:
                 await work()
-            except Exception as error:
+            except Exception as error:  # invariant 2: begun again, and seen in the log
                 _log.exception("part_failed", part=name, exc_info=error)
             await asyncio.sleep(_RESTART_SECONDS)
 

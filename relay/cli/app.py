@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(_failed(error, PROBLEM, debug=debug))
     except BrokenPipeError:
         sys.exit(OK)  # `relay queue list | head`
-    except Exception as bug:
+    except Exception as bug:  # the operator gets a sentence and an exit code, not a trace
         if debug:
             raise
         _say(f"a defect in this program ({type(bug).__name__}); please report it with the output of --debug")

@@ -272,7 +272,7 @@ class Coordinator:
             for watcher in tuple(self._watchers):
                 try:
                     watcher(service, old, new)
-                except Exception as error:
+                except Exception as error:  # one that is told and fails must not keep the others from hearing
                     self._log.exception("mode_watcher_failed", exc_info=error)
 
     # --- the store --------------------------------------------------------------------------------------------------

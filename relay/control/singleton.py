@@ -90,7 +90,7 @@ class Singleton:
     async def _guarded(self) -> None:
         try:
             await self._body()
-        except Exception as error:
+        except Exception as error:  # invariant 3
             self._log.exception("singleton_failed", lease=self._name, exc_info=error)
             await asyncio.sleep(self._ttl / 3)
 

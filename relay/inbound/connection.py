@@ -155,7 +155,7 @@ class Connection(SMTP):
             linger = end.reply is not replies.BYE
         except (Gone, ConnectionError):
             pass
-        except Exception as error:
+        except Exception as error:  # a bug ends its own connection, no other one, and not in silence
             _log.exception("connection_failed", exc_info=error)
         finally:
             await self._leave(linger=linger)
@@ -187,7 +187,7 @@ class Connection(SMTP):
             self.say(refusal.reply)
         except (Close, Gone, ConnectionError):
             raise
-        except Exception as error:
+        except Exception as error:  # whatever it is, the sender hears one answer (invariant 3)
             self.say_text(await self.handle_exception(error))
 
     async def _dispatch(self, line: bytes) -> None:

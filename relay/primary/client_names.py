@@ -131,7 +131,7 @@ class ClientNames:
                 found, holds = await self._confirmed(parsed)
         except OSError:  # TimeoutError is one; so is a system without name servers
             pass
-        except Exception as error:
+        except Exception as error:  # a name is never worth a message: deferred, and seen in the log
             _log.exception("look_up_failed", exc_info=error)
         finally:
             self._flights.pop(address, None)

@@ -28,9 +28,11 @@ from typing import Any, cast
 from aioimaplib import aioimaplib
 
 from relay.core.errors import NotNow
+from relay.obs.logs import logger
 from relay.primary.settings import Endpoint, TlsMode
 from relay.primary.tls import client_context
 
+_log = logger("primary.imap")
 CHUNK = 200
 """UIDs per command."""
 _LONGEST_LINE = 4 << 20
@@ -74,7 +76,8 @@ class _Protocol(aioimaplib.IMAP4ClientProtocol):
             return
         try:
             self._take(self.incomplete_line + d)
-        except Exception:  # whatever its state machine stumbles over: the connection is of no use
+        except Exception as error:  # whatever its state machine stumbles over: the connection is of no use
+            _log.warning("imap_answer_unreadable", exc_info=error)
             self.die("server sent what cannot be read")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -328,8 +331,9 @@ class Session:
                 raise
             except ImapGone:
                 raise
-            except Exception:
-                # Its exceptions print the command, and LOGIN holds a password: nothing of them goes on.
+            except Exception as error:  # its own and its bugs alike: the connection is of no use
+                # They print the command, and LOGIN holds a password: the log gets types and positions, nobody the text.
+                _log.warning("imap_conversation_failed", exc_info=error)
                 wire.die("conversation failed")
                 raise ImapGone("conversation failed") from None
             return Answer(str(response.result), response.lines)

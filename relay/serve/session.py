@@ -143,7 +143,7 @@ class Session:
         except NotNow as later:
             _log.warning("command_put_off", session=self.name, command=parsed.name, exc_info=later)
             return no(later.public, b"UNAVAILABLE")
-        except Exception as bug:
+        except Exception as bug:  # whatever it is, the client hears one answer and stays
             _log.exception("command_failed", session=self.name, command=parsed.name, exc_info=bug)
             return no(RelayError.public, b"UNAVAILABLE")
 

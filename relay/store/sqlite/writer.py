@@ -205,7 +205,7 @@ class Writer:
         execute("BEGIN IMMEDIATE")
         try:
             return [(job.run(self._tx), None) for job in group]
-        except Exception as error:
+        except Exception as error:  # whose fault it was is found out by running them one by one
             if isinstance(error, apsw.Error) and not isinstance(error, _OF_ONE_JOB):
                 raise
         execute("ROLLBACK")
