@@ -16,14 +16,10 @@ from relay.core.ids import ItemId
 from relay.core.reply import Reply
 from relay.primary.settings import Deadlines, PoolSettings
 from relay.store.records import ItemRow
-from relay.world.delivery import Outcome, World
-from relay.world.dkim_signer import DkimKey, Signer
-from relay.world.mta_sts import StsPolicies
-from relay.world.pools import Pools
-from relay.world.protection import Protector
-from relay.world.resolver import Resolver
-from relay.world.routing import Router
+from relay.world.delivery import Outcome
+from relay.world.dkim_signer import DkimKey
 from relay.world.settings import DnsSettings, StsSettings, WorldSettings
+from relay.world.wayout import WayOut, WayOutSettings
 from tests.peers.dns import DnsServer, Zone, serving
 
 ORIGIN = Origin(client_address="192.0.2.7", client_port=4711, helo="laptop", login="user@example.org")
@@ -82,12 +78,7 @@ class Site:
 
     dns: DnsServer
     clock: ManualClock
-    resolver: Resolver
-    router: Router
-    policies: StsPolicies
-    protector: Protector
-    pools: Pools
-    world: World
+    way_out: WayOut
     memory: Memory
     dots: list[None] = field(default_factory=list)
 
@@ -97,7 +88,7 @@ class Site:
 
     async def send(self, letter: Letter) -> Outcome:
         """To everybody."""
-        return await self.world.deliver(letter, range(len(letter.envelope.recipients)), self.before_dot)
+        return await self.way_out.world.deliver(letter, range(len(letter.envelope.recipients)), self.before_dot)
 
     async def replies(self, letter: Letter) -> list[Reply]:
         """The same, where nobody is left unsure."""
@@ -139,18 +130,19 @@ async def site(
             ),
             **more,
         )
-        resolver = Resolver(DnsSettings((host,), dns_port, validates=validates, seconds=1.0), clock)
-        router = Router(resolver, settings)
         kept = memory or Memory()
-        policies = StsPolicies(
-            resolver, sts or StsSettings(seconds=2.0), clock, keeping=kept, permitted=router.permitted
+        way_out = WayOut(
+            WayOutSettings(
+                settings,
+                DnsSettings((host,), dns_port, validates=validates, seconds=1.0),
+                sts or StsSettings(seconds=2.0),
+                tuple(keys),
+            ),
+            clock,
+            keeping=kept,
+            trace=trace,
         )
-        protector = Protector(resolver, policies, settings)
-        pools = Pools(settings.pool, clock, connections=settings.connections, pools=settings.pools)
-        signer = Signer(keys, clock)
-        world = World(router=router, protector=protector, pools=pools, signer=signer, settings=settings, trace=trace)
         try:
-            yield Site(server, clock, resolver, router, policies, protector, pools, world, kept)
+            yield Site(server, clock, way_out, kept)
         finally:
-            await pools.close()
-            await policies.close()
+            await way_out.close()

@@ -236,7 +236,7 @@ async def test_nothing_is_sent_when_the_intent_cannot_be_written() -> None:
 
         async with site(zone, one.port) as s:
             with pytest.raises(OSError, match="disk"):
-                await s.world.deliver(Letter(BODY, "a@a.example", "b@b.example"), [0, 1], fail)
+                await s.way_out.world.deliver(Letter(BODY, "a@a.example", "b@b.example"), [0, 1], fail)
     assert len(calls) == 1
     assert not one.taken
     assert not two.taken
@@ -260,7 +260,7 @@ async def test_connections_are_bounded_for_a_server_and_in_all() -> None:
             letters = [Letter(BODY, f"u{n}@a.example", f"u{n}@b.example") for n in range(10)]
             outcomes = await asyncio.gather(*(s.replies(letter) for letter in letters))
             assert {reply.code for replies in outcomes for reply in replies} == {250}
-            assert len(s.pools) == 1
+            assert len(s.way_out.pools) == 1
         assert one.most_open <= 2
         assert two.most_open <= 2
         assert len(one.taken) == len(two.taken) == 10

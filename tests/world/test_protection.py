@@ -169,7 +169,7 @@ async def test_a_new_id_brings_a_new_policy_and_a_failed_fetch_keeps_the_old(aut
 
 async def test_a_policy_host_that_leads_nowhere_is_not_asked(authority: Authority) -> None:
     async with FakeSmtp() as server, scene(authority, server, nowhere=WorldSettings("x").nowhere) as s:
-        assert await s.site.policies.policy("example.com") is None
+        assert await s.site.way_out.policies.policy("example.com") is None
         assert s.web.asked == []
 
 

@@ -71,7 +71,7 @@ async def office(path: Path, world: Site) -> AsyncIterator[Office]:
         runner = Runner(
             queue=Queue(spool.store, spool.vault, spool.clock, owner=SETTINGS.owner),
             reader=spool.reader,
-            destination=WorldDestination(world.world),
+            destination=WorldDestination(world.way_out.world),
             board=board,
             pacer=Pacer(PacingSettings(), spool.clock),
             clock=spool.clock,

@@ -13,6 +13,7 @@ from relay.core.clock import ManualClock
 from relay.core.errors import ConfigFault
 from relay.vault.signing import SigningKey
 from relay.world.dkim_signer import DkimKey, Signed, Signer
+from relay.world.wayout import published_keys
 from tests.primary.fake import FakeSmtp
 from tests.world.site import Letter, site
 from tests.world.verifying import ED25519, KEYS, RSA, pem, verifies
@@ -99,6 +100,12 @@ def test_the_domain_of_from_chooses_the_key(author: bytes, domain: str) -> None:
 )
 def test_what_cannot_be_signed_goes_unsigned(message: bytes) -> None:
     assert sign(message) == Signed()
+
+
+def test_the_records_to_publish() -> None:
+    names = dict(published_keys(KEYS))
+    assert names["r1._domainkey.example.org"].startswith("v=DKIM1; k=rsa; p=MII")
+    assert names["e1._domainkey.example.org"].startswith("v=DKIM1; k=ed25519; p=")
 
 
 def test_key_files() -> None:
