@@ -5,7 +5,17 @@ from __future__ import annotations
 from relay.core.ids import ItemId, from_bytes
 from relay.core.item import ItemState
 from relay.store.api import Store
-from relay.store.records import FlagChange, JournalEntry, MailboxRow, NewAccount, NewItem, NewRecipient, Route
+from relay.store.mailbox_records import NewMessage
+from relay.store.records import (
+    FlagChange,
+    JournalEntry,
+    MailboxRow,
+    NewAccount,
+    NewItem,
+    NewKeyword,
+    NewRecipient,
+    Route,
+)
 
 NOW = 1_800_000_000.0
 JOURNAL = JournalEntry("store", "session", 0, b"sealed details")
@@ -72,3 +82,33 @@ async def folders_of(store: Store, name: str = "ann") -> list[MailboxRow]:
     """All folders of an account; none for an unknown one."""
     tree = await store.folders(account(name).mac)
     return [] if tree is None else list(tree.mailboxes)
+
+
+def name_of(text: str) -> bytes:
+    """What stands for a folder name."""
+    return b"name " + text.encode().ljust(11, b".")
+
+
+def word(text: str) -> NewKeyword:
+    """A keyword."""
+    return NewKeyword(b"word " + text.encode(), b"sealed " + text.encode())
+
+
+def new_message(
+    number: int, *words: str, size: int = 100, flags: int = 0, date: float = NOW - 1000, chunk_count: int = 1
+) -> NewMessage:
+    """What a user puts into a mailbox."""
+    item = NewItem(
+        id=item_id(number),
+        state=ItemState.STORED,
+        received_at=NOW,
+        size=size,
+        key_id="key-1",
+        wrapped_key=b"wrapped %d" % number,
+        envelope=b"envelope %d" % number,
+        recipients=(),
+        chunks=(b"chunk of %d" % number,),
+        chunk_count=chunk_count,
+        route=Route.MAILBOX,
+    )
+    return NewMessage(item, date, flags, tuple(word(text) for text in words))
