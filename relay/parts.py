@@ -40,6 +40,7 @@ from relay.primary.imap import ImapPrimary
 from relay.primary.pacing import Pacer
 from relay.primary.smtp import SmtpPool
 from relay.proto.mime.build import received
+from relay.replay.canaries import CanaryWatch
 from relay.replay.destination import PrimaryDestination
 from relay.replay.retention import Retention
 from relay.replay.runner import Runner
@@ -156,7 +157,7 @@ class Parts:
             yield "tokens", self._alone("tokens", self._tokens.run)
         if self._replay is not None:
             yield "replay", self._alone("replay", self._runner(self._replay).run)
-            yield "verify", self._alone("verify", self._verifier().run)
+            yield "verify", self._alone("verify", self._verifying())
 
     def doors(self) -> Iterator[tuple[str, Door]]:
         """Everything that listens, with the key of the configuration that says so."""
@@ -245,6 +246,7 @@ class Parts:
             settings=wiring.replay(self._config, self._owner),
             metrics=self._metrics.replay,
             spool_metrics=self._metrics.spool,
+            eyes=self._imap,
         )
         self._feed.on_kind(ChangeKind.ITEM, runner.heed)
         self._feed.on_kind(ChangeKind.SETTING, runner.heed)
@@ -253,6 +255,29 @@ class Parts:
 
     def _alone(self, name: str, work: Work) -> Work:
         return Singleton(self._store, name, work, owner=self._owner, clock=self._clock).run
+
+    def _verifying(self) -> Work:
+        verifier, canaries = self._verifier(), self._canary_watch()
+
+        async def both() -> None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(verifier.run())
+                group.create_task(canaries.run())
+
+        return both
+
+    def _canary_watch(self) -> CanaryWatch:
+        watch = CanaryWatch(
+            queue=self._queue,
+            reader=self._reader,
+            eyes=self._imap,
+            board=self.board,
+            clock=self._clock,
+            settings=wiring.replay(self._config, self._owner),
+            metrics=self._metrics.replay,
+        )
+        self._feed.on_kind(ChangeKind.SETTING, watch.heed)
+        return watch
 
     def _verifier(self) -> Verifier:
         verifier = Verifier(

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _PAGE = 1000
 _SHOWN = 20
+_NAMED = 1000
 _PLACES = {
     ItemState.PENDING: "queued",
     ItemState.INTENT: "queued",
@@ -91,6 +92,9 @@ class Report(msgspec.Struct):
     refused: int = 0
     """Refused by the primary while the sender waited: never answered 250, so not among the accepted."""
     possibly_twice: int = 0
+    """Sent again although the reply to an attempt before had been lost: looked for in vain, or not to be seen."""
+    sent_again: list[ItemId] = []
+    """The same by name, the first ones."""
     anomalies: dict[str, str] = {}
     verified_bodies: int | None = None
 
@@ -132,7 +136,14 @@ def _print(report: Report, *, well: bool) -> None:
     out.print(shown)
     out.print(f"{report.refused} more were refused by the primary while their senders waited.")
     if report.possibly_twice:
-        out.print(f"{report.possibly_twice} were sent again without proof that the first attempt had failed.")
+        out.print(
+            f"{report.possibly_twice} were sent again without proof that the first attempt had failed; they may have "
+            "arrived twice. `relay queue show ID` says to whom; of two copies, either may be deleted:"
+        )
+        for item in report.sent_again:
+            out.print(f"  {item}")
+        if report.possibly_twice > len(report.sent_again):
+            out.print(f"  ... and {report.possibly_twice - len(report.sent_again)} more")
     if report.verified_bodies is not None:
         out.print(f"{report.verified_bodies} stored messages were opened whole.")
     for item, problem in list(report.anomalies.items())[:_SHOWN]:
@@ -196,7 +207,10 @@ async def _judge(opened: Data, row: ItemRow, life: Life | None, report: Report) 
         return
     report.accepted += life.state is not None or trimmed
     setattr(report, _PLACES[place], getattr(report, _PLACES[place]) + 1)
-    report.possibly_twice += bool(life.again and place not in OWED)
+    if life.again and place not in OWED:
+        report.possibly_twice += 1
+        if len(report.sent_again) < _NAMED:
+            report.sent_again.append(row.id)
     problem = None if trimmed else _problem(row, life)
     if problem is not None:
         report.anomalies[row.id] = problem

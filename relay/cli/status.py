@@ -107,12 +107,16 @@ async def _from_store(config: Config) -> dict[str, Any]:
     """What can be said without the node."""
     from relay.cli.mode import read_modes
     from relay.control.disk import disk
+    from relay.control.sampler import canary_status
     from relay.replay.settings import PAUSED
+    from relay.spool.replaying import SENT_AGAIN, decode_sent_again
 
     async with data(config) as opened:
         room = disk(config.node.data_dir)
         modes = await read_modes(config, opened)
         counts = await opened.store.counts()
+        canaries = await canary_status(opened.store)
+        again = decode_sent_again(await opened.store.setting(SENT_AGAIN))
         return {
             "node": config.node.name,
             "at": opened.clock.now(),
@@ -121,6 +125,8 @@ async def _from_store(config: Config) -> dict[str, Any]:
             "queue": {s: {"items": c.items, "bytes": c.size, "oldest": c.oldest} for s, c in counts.items()},
             "disk": {name: getattr(room, name) for name in room.__struct_fields__},
             "certificate_expires": None,
+            "canaries": None if canaries is None else {n: getattr(canaries, n) for n in canaries.__struct_fields__},
+            "sent_again": {"count": again.count, "last": again.last},
             "replay_paused": bool(await opened.store.setting(PAUSED)),
             "events": modes["events"],
         }
@@ -164,6 +170,14 @@ def _print(found: dict[str, Any], troubles: list[str]) -> None:
             if said["items"]:
                 queue.add_row(state, str(said["items"]), size(said["bytes"]), ago(said["oldest"], now))
         out.print(queue if queue.row_count else "\nqueue\nempty")
+    if found["canaries"] is not None:
+        out.print(f"\ncanaries  {_canaries(found['canaries'], now)}")
+    if found["sent_again"]["count"]:
+        again = found["sent_again"]
+        out.print(
+            f"\nsent again  {again['count']} without proof that the first attempt had failed, the last "
+            f"{ago(again['last'], now)} ago: they may have arrived twice. `relay audit` names them"
+        )
     if found["disk"] is not None:
         room = found["disk"]
         out.print(f"\ndisk  {size(room['free_bytes'])} free of {size(room['size_bytes'])}")
@@ -171,3 +185,13 @@ def _print(found: dict[str, Any], troubles: list[str]) -> None:
         out.print(f"certificate  valid until {clock(found['certificate_expires'])}")
     for trouble in troubles:
         out.print(f"! {trouble}")
+
+
+def _canaries(said: dict[str, Any], now: float) -> str:
+    """Those that went ahead of the queue, in words."""
+    delivered = said["delivered"]
+    text = f"{delivered} taken by the primary {ago(said['at'], now)} ago"
+    if not said["looked_for"]:
+        return f"{text}; its mailboxes cannot be looked into (primary.imap.access)"
+    left = "" if said["seen"] == delivered else "; the others were not found" if said["over"] else "; still looking"
+    return f"{text}, {said['seen']} seen in its mailboxes{left}"

@@ -25,6 +25,7 @@ from relay.obs import states
 from relay.obs.bounds import AGES, SIZES
 from relay.obs.metrics import Metrics
 from relay.obs.states import Metric
+from relay.spool.replaying import CANARIES, SENT_AGAIN, SentAgain, decode_canaries, decode_sent_again
 from relay.store.api import Store, StoreUnavailable
 from relay.store.records import Histogram
 
@@ -64,6 +65,21 @@ class StateStatus(msgspec.Struct, frozen=True):
     """Unix seconds."""
 
 
+class CanaryStatus(msgspec.Struct, frozen=True):
+    """The messages that last went ahead of the queue."""
+
+    at: float
+    """Unix seconds."""
+    delivered: int
+    """Taken by the primary."""
+    seen: int
+    """Of these, seen in its mailboxes."""
+    looked_for: bool
+    """Whether its mailboxes can be looked into."""
+    over: bool
+    """What is not seen by now is not looked for any more."""
+
+
 class Readiness(msgspec.Struct, frozen=True):
     """What `ready` consists of."""
 
@@ -93,6 +109,10 @@ class Status(msgspec.Struct, frozen=True):
     disk: Disk | None
     certificate_expires: float | None
     replay_paused: bool
+    canaries: CanaryStatus | None
+    """None before the first recovery."""
+    sent_again: SentAgain
+    """Messages that may have arrived twice."""
     events: list[Transition]
     """The last changes of mode, oldest first."""
 
@@ -177,13 +197,15 @@ class Sampler:
     async def _ask_status(self, readiness: Readiness) -> Status:
         queue: dict[ItemState, StateStatus] | None = None
         events: list[Transition] = []
-        paused = False
+        paused, canaries, sent_again = False, None, SentAgain()
         try:
             async with asyncio.timeout(self._settings.deadline):
                 counts = await self._store.counts()
                 queue = {s: StateStatus(c.items, c.size, c.oldest) for s, c in counts.items()}
                 events = decode_history(await self._store.setting(HISTORY))
                 paused = bool(await self._store.setting(self._settings.paused))
+                canaries = await canary_status(self._store)
+                sent_again = decode_sent_again(await self._store.setting(SENT_AGAIN))
         except (StoreUnavailable, TimeoutError):
             readiness = Readiness(False, readiness.disk, readiness.listeners)
         try:
@@ -203,6 +225,8 @@ class Sampler:
             disk=room,
             certificate_expires=self._certificate_expires(),
             replay_paused=paused,
+            canaries=canaries,
+            sent_again=sent_again,
             events=events,
         )
 
@@ -255,6 +279,16 @@ class Sampler:
             yield from states.disk_states(status.disk.free_bytes, status.disk.size_bytes, status.disk.free_inodes)
         expires = status.certificate_expires
         yield from states.certificate_states(None if expires is None else expires - status.at)
+
+
+async def canary_status(store: Store) -> CanaryStatus | None:
+    """What became of the last canaries. StoreUnavailable."""
+    said = decode_canaries(await store.setting(CANARIES))
+    if said is None:
+        return None
+    rows = [await store.item(item) for item in said.items]
+    seen = sum(row is not None and row.state is ItemState.VERIFIED for row in rows)
+    return CanaryStatus(said.at, len(said.items), seen, said.looked_for, said.over)
 
 
 def _histogram_families(known: tuple[Histogram, Histogram] | None) -> Iterable[Metric]:

@@ -41,6 +41,7 @@ Lack = Literal["disk", "inodes"]
 StoreError = Literal["io", "full", "busy", "damaged", "other"]
 Attempt = Literal["delivered", "deferred", "refused", "unknown", "no_contact"]
 Verification = Literal["found", "absent", "unsure"]
+Canary = Literal["delivered", "seen", "not_seen"]
 Gate = Literal["closed", "canary", "open", "paused"]
 Serving = Literal["standby", "passed"]
 CommandResult = Literal["ok", "no", "bad"]
@@ -226,6 +227,12 @@ class ReplayMetrics:
             "relay_replay_verifications_total",
             "UNKNOWN items settled by looking in the primary. 'unsure' are sent again and may arrive twice.",
             result=get_args(Verification),
+        )
+        self.canaries: Family[Canary, Counter] = make.counters(
+            "relay_replay_canaries_total",
+            "Messages that went ahead of the queue: taken by the primary, then seen in its mailboxes or not. Many "
+            "'not_seen': filters move them, or the primary takes mail and does not deliver it.",
+            result=get_args(Canary),
         )
         self.possibly_twice: Counter = make.counter(
             "relay_replay_possibly_twice_total",

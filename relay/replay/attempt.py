@@ -8,20 +8,25 @@
 2. The lane is free at the reply; the settlement follows by itself, so that the next MAIL does not wait for our disk.
 3. What cannot be settled (lost lease, unavailable store) stays INTENT and becomes UNKNOWN by `rescue`: never "not
    delivered" by default.
-4. Damage cuts the connection before the dot, quarantines the item and tells the operator.
+4. Who was in doubt and turns out to have the message is not sent to again (`again`).
+5. Damage cuts the connection before the dot, quarantines the item and tells the operator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from relay.core.clock import Clock
 from relay.core.errors import Damaged, LeaseLost
 from relay.core.ids import ItemId
-from relay.core.item import LEGAL, ItemState
+from relay.core.item import LEGAL, ItemState, RecipientState
+from relay.core.reply import reply
 from relay.core.retry import Backoff
 from relay.obs import crash
 from relay.obs.logs import logger
+from relay.replay.again import SecondLook
 from relay.replay.destination import Destination
 from relay.replay.hold import Holding
 from relay.replay.outcome import OPEN, Decision, Result, Verdict, decide
@@ -32,6 +37,9 @@ from relay.store.api import IllegalTransition, StoreUnavailable
 from relay.store.records import ItemRow
 
 _log = logger("replay")
+
+DELIVERED = RecipientState.DELIVERED
+_SEEN = reply(250, "2.0.0 Was in the mailbox already: not sent again")
 
 
 class Attempt:
@@ -53,7 +61,11 @@ class Attempt:
         wanted = [recipient.index for recipient in row.recipients if recipient.state in OPEN]
         try:
             message = shared.reader.open(row)
-            self.verdict = await shared.destination.attempt(message, wanted, self._before_dot)
+            there = await shared.second_look.there(row, message, wanted)
+            left = [index for index in wanted if index not in there]
+            self.verdict = Verdict()
+            if left:
+                self.verdict = await shared.destination.attempt(message, left, self._before_dot)
         except Damaged as damage:
             await self._quarantine(damage)
             return None
@@ -64,7 +76,13 @@ class Attempt:
         finally:
             self.in_doubt = False
             self.seconds = shared.clock.monotonic() - began
-        return decide([recipient.state for recipient in row.recipients], self.verdict)
+        states = [DELIVERED if recipient.index in there else recipient.state for recipient in row.recipients]
+        decision = decide(states, self.verdict)
+        if not there or decision.untouched:
+            return decision
+        seen = tuple((index, DELIVERED, _SEEN) for index in sorted(there))
+        note = decision.note or (None if left else _SEEN)
+        return msgspec.structs.replace(decision, recipients=(*seen, *decision.recipients), note=note)
 
     async def settle(self, decision: Decision) -> None:
         """Write down what it came to."""
@@ -149,6 +167,7 @@ class Attempts:
         queue: Queue,
         reader: Reader,
         destination: Destination,
+        second_look: SecondLook,
         holding: Holding,
         clock: Clock,
         backoff: Backoff,
@@ -158,6 +177,7 @@ class Attempts:
         self.queue = queue
         self.reader = reader
         self.destination = destination
+        self.second_look = second_look
         self.holding = holding
         self.clock = clock
         self.backoff = backoff
@@ -170,7 +190,10 @@ class Attempts:
 
 
 def counts_for_gate(decision: Decision, verdict: Verdict | None) -> bool | None:
-    """Whether the gate hears good or bad of it; None when it was about the connection's limits on our side only."""
+    """Whether the gate hears good or bad of it; None when it says nothing about the primary: limits on our side, or
+    nothing had to be sent."""
+    if verdict == Verdict():
+        return None
     if decision.result is Result.NO_CONTACT:
         return False if verdict is not None and verdict.evidence else None
     return decision.result is Result.DELIVERED

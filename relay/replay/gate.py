@@ -2,7 +2,8 @@
 
 ```
 CANARY --enough good ones--> OPEN --errors rise--> CLOSED --its time is over--> CANARY
-   ^  `---two failures---> CLOSED
+   ^  |    (and one of them seen in its mailbox, or waited for that long enough)
+   |  `---two failures---> CLOSED
    `-- reset: the primary has just come back
 ```
 
@@ -10,6 +11,8 @@ CANARY --enough good ones--> OPEN --errors rise--> CLOSED --its time is over--> 
    oldest first, and after two failures nothing goes for a while, each time longer.
 2. From one at a time the width doubles with success up to the configured concurrency.
 3. A single bad message never closes the gate.
+4. Where mailboxes can be seen, the gate goes on one at a time until a canary was seen, for `proof` seconds at most: a
+   250 of a primary that is back by half may be worth nothing, and a filter may have moved every canary.
 """
 
 from __future__ import annotations
@@ -53,9 +56,13 @@ class Gate:
         """Closings since the last long run of success."""
         self.closings = 0
         """Closings ever."""
+        self.phase = 0
+        """Grows with each beginning of canaries."""
         self._until = 0.0
         self._good = self._bad = 0
         self._width = 1
+        self._proven = False
+        self._proof_until: float | None = None
         self._recent: deque[bool] = deque(maxlen=settings.window)
 
     def reset(self) -> None:
@@ -69,24 +76,33 @@ class Gate:
             if now < self._until:
                 return 0
             self._canary()
+        if self._proof_until is not None and now >= self._proof_until:
+            self._open()
         return self._width
+
+    def prove(self) -> None:
+        """A canary has been seen in its mailbox."""
+        self._proven = True
+        if self._proof_until is not None:
+            self._open()
 
     def opens_in(self, now: float) -> float | None:
         """Seconds until a closed gate lets a canary out; None when it is not closed."""
         return max(0.0, self._until - now) if self.state is GateState.CLOSED else None
 
-    def note(self, good: bool, now: float) -> None:
-        """One message came to an end."""
+    def note(self, good: bool, now: float, *, proof: float = 0.0) -> None:
+        """One message came to an end; `proof` is how many seconds a canary may take to be seen, 0 = nobody looks."""
         match self.state:
             case GateState.CANARY:
                 self._good += good
                 self._bad += not good
                 if self._bad >= self._settings.canary_failures:
                     self._close(now)
-                elif self._good >= self._settings.canaries:
-                    self.state, self._good = GateState.OPEN, 0
-                    self._recent.clear()
-                    self._widen()
+                elif self._good >= self._settings.canaries and self._proof_until is None:
+                    if self._proven or proof <= 0.0:
+                        self._open()
+                    else:
+                        self._proof_until = now + proof
             case GateState.OPEN:
                 self._recent.append(good)
                 if self._recent.count(False) >= self._settings.failures:
@@ -103,12 +119,19 @@ class Gate:
 
     def _canary(self) -> None:
         self.state, self._width, self._good, self._bad = GateState.CANARY, 1, 0, 0
+        self._proven, self._proof_until = False, None
+        self.phase += 1
+
+    def _open(self) -> None:
+        self.state, self._good, self._proof_until = GateState.OPEN, 0, None
+        self._recent.clear()
+        self._widen()
 
     def _widen(self) -> None:
         self._width = min(self._settings.width, self._width * 2)
 
     def _close(self, now: float) -> None:
-        self.state, self._width = GateState.CLOSED, 0
+        self.state, self._width, self._proof_until = GateState.CLOSED, 0, None
         self.trips += 1
         self.closings += 1
         self._until = now + self._settings.closed.delay(self.trips, 1.0)

@@ -8,7 +8,9 @@ so that a second runner, should there ever be one, could do no harm; what it can
 2. Trouble with the connection is evidence for the mode board, once per attempt; it hands the claimed items back.
 3. "Drained" is told to the board when the last claim was empty, nothing is under way and nothing waits to be settled;
    or, some seconds later, when the gate is open and everything that is left came in after the recovery began.
-4. At the end nothing is cut between a final dot and its reply, for `grace` seconds.
+4. What goes through the gate as a canary is named in the store, so that it is looked for (`canaries`); one that is seen
+   opens the gate at once.
+5. At the end nothing is cut between a final dot and its reply, for `grace` seconds.
 """
 
 from __future__ import annotations
@@ -20,20 +22,25 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
+import msgspec
+
 from relay.core.clock import Clock
 from relay.core.item import ItemState
 from relay.core.mode import REPLAYS, Mode, ModeBoard, Service, Signal
 from relay.obs.logs import logger
 from relay.obs.metrics import ReplayMetrics, SpoolMetrics
 from relay.primary.pacing import Pacer
+from relay.replay.again import SecondLook
 from relay.replay.attempt import Attempt, Attempts, counts_for_gate
 from relay.replay.destination import Destination
+from relay.replay.eyes import Eyes, open_now, usable
 from relay.replay.gate import Gate, GateSettings, GateState
 from relay.replay.hold import Holding
-from relay.replay.outcome import Decision, Result
+from relay.replay.outcome import Decision, Result, Verdict
 from relay.replay.settings import PAUSED, ReplaySettings
 from relay.spool.queue import Queue
 from relay.spool.read import Reader
+from relay.spool.replaying import CANARIES, Canaries, encode
 from relay.store.api import StoreUnavailable
 from relay.store.records import Change, ChangeKind, ItemRow
 
@@ -57,6 +64,7 @@ class Runner:
         settings: ReplaySettings,
         metrics: ReplayMetrics,
         spool_metrics: SpoolMetrics,
+        eyes: Eyes | None = None,
         fraction: Callable[[], float] = random.random,
     ) -> None:
         self._queue = queue
@@ -66,6 +74,10 @@ class Runner:
         self._clock = clock
         self._settings = settings
         self._metrics = metrics
+        self._eyes = usable(eyes)
+        self._canaries = Canaries(0.0)
+        self._canaries_of = 0
+        """The gate's phase that they belong to."""
         self._spool_metrics = spool_metrics
         self.gate = Gate(GateSettings(canaries=settings.canaries, width=settings.concurrency))
         self._holding = Holding(queue, clock, settings.lease_seconds)
@@ -73,6 +85,9 @@ class Runner:
             queue=queue,
             reader=reader,
             destination=destination,
+            second_look=SecondLook(
+                queue=queue, eyes=eyes, board=board, clock=clock, settings=settings, metrics=metrics
+            ),
             holding=self._holding,
             clock=clock,
             backoff=settings.backoff,
@@ -101,6 +116,10 @@ class Runner:
                 self._look.set()
             self.wake()
         elif change.new == ItemState.PENDING:
+            self.wake()
+        elif change.new == ItemState.VERIFIED and change.item in self._canaries.items:
+            if self._canaries_of == self.gate.phase:
+                self.gate.prove()
             self.wake()
 
     def wake(self) -> None:
@@ -222,6 +241,7 @@ class Runner:
         if not self._allowed:
             await self._give_back(attempt.row)
             return
+        phase = self.gate.phase if self.gate.state is GateState.CANARY else None
         decision = await attempt.run()
         if decision is None:
             self._empty_since = None
@@ -229,9 +249,24 @@ class Runner:
         if decision.state is ItemState.PENDING and not decision.retry:
             self._empty_since = None
         self._judge(attempt, decision)
-        settling = self._spawn(attempt.settle(decision))
+        settling = self._spawn(self._settle(attempt, decision, phase))
         self._settling.add(settling)
         settling.add_done_callback(self._settled)
+
+    async def _settle(self, attempt: Attempt, decision: Decision, phase: int | None) -> None:
+        await attempt.settle(decision)
+        if phase is None or decision.state is not ItemState.DELIVERED or attempt.verdict == Verdict():
+            return
+        if phase != self._canaries_of:
+            looked_for = self._eyes is not None
+            self._canaries_of, self._canaries = phase, Canaries(self._clock.now(), looked_for=looked_for)
+        if len(self._canaries.items) < self._settings.canaries:
+            self._canaries = msgspec.structs.replace(
+                self._canaries, items=(*self._canaries.items, attempt.row.id), over=False
+            )
+            self._metrics.canaries["delivered"].inc()
+            with contextlib.suppress(StoreUnavailable):  # then it is not looked for
+                await self._queue.store.put_setting(CANARIES, encode(self._canaries), now=self._clock.now())
 
     def _settled(self, task: asyncio.Task[None]) -> None:
         self._settling.discard(task)
@@ -252,7 +287,7 @@ class Runner:
         good = counts_for_gate(decision, attempt.verdict)
         if good is not None:
             closings = self.gate.closings
-            self.gate.note(good, now)
+            self.gate.note(good, now, proof=self._settings.proof if open_now(self._eyes, self._board) else 0.0)
             if self.gate.closings > closings:
                 self._metrics.trips.inc()
                 _log.warning("gate_closed", seconds=self.gate.opens_in(now), reason="errors rise at replay")
@@ -315,7 +350,7 @@ class Runner:
         await self._holding.release([row.id for row in rows])
 
     async def _end(self) -> None:
-        """Invariant 4, then everything that is still ours goes back."""
+        """Invariant 5, then everything that is still ours goes back."""
         if self._claiming is not None:
             await asyncio.wait([self._claiming])
         safe = [task for task, attempt in self._running.items() if not attempt.in_doubt]

@@ -26,6 +26,12 @@ class ReplaySettings(msgspec.Struct, frozen=True):
     backoff: Backoff = Backoff()
     unknown_wait: float = 600.0
     """Seconds of a healthy primary for which a message in doubt must stay absent before it is sent again."""
+    proof: float = 5.0
+    """Seconds that the gate stays narrow until a canary is seen, where mailboxes can be seen."""
+    proof_patience: float = 600.0
+    """Seconds for which canaries are looked for; meanwhile the queue goes on."""
+    fresh_look: float = 5.0
+    """A look younger than this is not made again before a message in doubt is sent again."""
     idle: float = 1.0
     """How often an idle runner looks for items whose time has come."""
     grace: float = 10.0

@@ -8,7 +8,9 @@ in the Received line that we put in front is the mark, so that a hit is certain.
 2. Who cannot be looked at is sent to again after the same wait, and counted as possibly twice.
 3. The primary takes or refuses a transaction as a whole: where it is recorded who was in it (UNKNOWN recipients), one
    sighting settles all. Where the worker died before it could be recorded, each recipient is settled alone.
-4. Nothing is held while waiting: leases are given back between looks, so that the operator can step in.
+4. What is sent again is counted and named as possibly twice, also where it was looked for and not found; it is looked
+   for once more right before it goes (`again`).
+5. Nothing is held while waiting: leases are given back between looks, so that the operator can step in.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import msgspec
 
@@ -24,38 +25,27 @@ from relay.core.clock import Clock
 from relay.core.errors import Damaged, LeaseLost
 from relay.core.ids import ItemId
 from relay.core.item import ItemState, RecipientState
-from relay.core.mode import Mode, ModeBoard, Service
+from relay.core.mode import ModeBoard, Service
+from relay.core.reply import reply
 from relay.core.retry import Backoff
 from relay.obs.logs import logger
 from relay.obs.metrics import ReplayMetrics, Verification
-from relay.primary.imap import Mark, Sight
-from relay.proto.mime.header import scan
+from relay.primary.imap import Sight
+from relay.replay.eyes import HEALTHY, Eyes, look, mark_of, usable
 from relay.replay.outcome import settled_state
 from relay.replay.settings import ReplaySettings
 from relay.spool.queue import Queue, Result
-from relay.spool.read import Reader, StoredMessage
+from relay.spool.read import Reader
+from relay.spool.replaying import SENT_AGAIN, SentAgain, decode_sent_again, encode
 from relay.store.api import IllegalTransition, StoreUnavailable
 from relay.store.records import Change, ChangeKind, ItemRow, Lease, Route
 
 _log = logger("replay.verify")
 
-_HEALTHY = frozenset({Mode.NORMAL, Mode.RECOVERY})
 _BETWEEN_LOOKS = Backoff(first=2.0, factor=2.0, most=60.0)
 _BATCH = 100
-_HEAD = 65_536
-
-
-class Eyes(Protocol):
-    """`primary.imap.ImapPrimary`."""
-
-    @property
-    def sees_mailboxes(self) -> bool:
-        """Whether `look` can tell anything."""
-        ...
-
-    async def look(self, address: str, mark: Mark) -> Sight:
-        """Never raises for trouble: UNSEEN."""
-        ...
+_AGAIN = reply(451, "4.4.2 The reply was lost and no mailbox holds the message: sent again, it may arrive twice")
+_BLINDLY = reply(451, "4.4.2 The reply was lost and not every mailbox can be seen: sent again, it may arrive twice")
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -121,7 +111,7 @@ class Verifier:
     ) -> None:
         self._queue = queue
         self._reader = reader
-        self._eyes = eyes if eyes is not None and eyes.sees_mailboxes else None
+        self._eyes = usable(eyes)
         self._board = board
         self._clock = clock
         self._settings = settings
@@ -152,7 +142,7 @@ class Verifier:
         """One pass over the items in doubt; how many were settled."""
         now = self._clock.monotonic()
         services = (Service.SMTP, Service.IMAP) if self._eyes is not None else (Service.SMTP,)
-        if not all(self._board.mode(service) in _HEALTHY for service in services):
+        if not all(self._board.mode(service) in HEALTHY for service in services):
             self._healthy_at = None
             return 0
         elapsed = now - self._healthy_at if self._healthy_at is not None else 0.0
@@ -207,6 +197,7 @@ class Verifier:
                 lease,
                 state,
                 [Result(index, recipient) for index, recipient in finding.recipients],
+                note=(_BLINDLY if finding.twice else _AGAIN) if state is ItemState.PENDING else None,
                 next_attempt_at=self._clock.now() if state is ItemState.PENDING else 0.0,
                 counts_as_attempt=False,
             )
@@ -218,23 +209,31 @@ class Verifier:
         self._metrics.verifications[result].inc()
         if finding.twice:
             self._metrics.possibly_twice.inc()
+        if state is ItemState.PENDING:
+            await self._count_again(row)
         _log.info("doubt_settled", item=row.id, result=result, state=state.value)
         return True
+
+    async def _count_again(self, row: ItemRow) -> None:
+        """For the operator: absence is no proof, the primary may still have it in its own queue."""
+        _log.warning("sent_again", item=row.id, remedy="it may arrive twice; `relay audit` names all of these")
+        store, now = self._queue.store, self._clock.now()
+        with contextlib.suppress(StoreUnavailable):  # the ledger has it
+            while True:
+                before = await store.setting(SENT_AGAIN)
+                after = SentAgain(decode_sent_again(before).count + 1, now)
+                if await store.swap_setting(SENT_AGAIN, encode(after), expected=before, now=now):
+                    return
 
     async def _sights(self, row: ItemRow, indexes: Sequence[int]) -> dict[int, Sight]:
         message = self._reader.open(row)
         if self._eyes is None:
             return {}
-        mark = Mark(row.id, row.received_at, await _message_id(message))
+        mark = await mark_of(message)
         sights: dict[int, Sight] = {}
         atomic = any(recipient.state is RecipientState.UNKNOWN for recipient in row.recipients)
         for index in indexes:
-            sights[index] = await self._eyes.look(message.envelope.recipients[index].address, mark)
+            sights[index] = await look(self._eyes, message, index, mark)
             if atomic and sights[index] is Sight.FOUND:
                 break
         return sights
-
-
-async def _message_id(message: StoredMessage) -> str | None:
-    found = scan(await message.read(0, _HEAD)).message_id()
-    return found.decode("ascii") if found is not None and found.isascii() else None

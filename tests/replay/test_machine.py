@@ -24,6 +24,7 @@ from relay.core.reply import Reply, reply
 from relay.core.retry import Backoff
 from relay.obs.metrics import Metrics
 from relay.primary.imap import Mark, Sight
+from relay.replay.again import SecondLook
 from relay.replay.attempt import Attempts
 from relay.replay.destination import BeforeDot, Message
 from relay.replay.hold import Holding
@@ -178,10 +179,19 @@ class Queueing(RuleBasedStateMachine):
         owner = f"worker/{self.worker}"
         self.queue = Queue(self.store, self.vault, self.clock, owner=owner)
         self.holding = Holding(self.queue, self.clock, LEASE)
+        settings = ReplaySettings(owner=owner, unknown_wait=600.0, lease_seconds=LEASE)
         self.attempts = Attempts(
             queue=self.queue,
             reader=self.reader,
             destination=self.world,
+            second_look=SecondLook(
+                queue=self.queue,
+                eyes=self.world,
+                board=self.board,
+                clock=self.clock,
+                settings=settings,
+                metrics=self.metrics.replay,
+            ),
             holding=self.holding,
             clock=self.clock,
             backoff=Backoff(),
@@ -194,7 +204,7 @@ class Queueing(RuleBasedStateMachine):
             eyes=self.world,
             board=self.board,
             clock=self.clock,
-            settings=ReplaySettings(owner=owner, unknown_wait=600.0, lease_seconds=LEASE),
+            settings=settings,
             metrics=self.metrics.replay,
         )
 

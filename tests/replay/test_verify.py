@@ -19,7 +19,8 @@ from relay.core.mode import Mode, Service
 from relay.primary.imap import Access, ImapPrimary, ImapSettings, Mark, Sight
 from relay.primary.settings import Endpoint, TlsMode
 from relay.proto.smtp.sasl import Credentials
-from relay.replay.verify import Eyes, Verifier, in_doubt, resolve
+from relay.replay.eyes import Eyes
+from relay.replay.verify import Verifier, in_doubt, resolve
 from relay.spool.queue import Queue
 from relay.store.records import ChangeKind, Route
 from tests.peers import people
