@@ -97,7 +97,8 @@ GOOD: list[tuple[bytes, c.Command]] = [
     ),
     (b'LIST () "" * RETURN ()', c.ListMailboxes("", ("*",), extended=True)),
     (b"CREATE x (USE (\\Drafts \\Sent \\Drafts))", c.Create("x", ("\\Drafts", "\\Sent"))),
-    (b"CREATE x/", c.Create("x/")),
+    (b"CREATE x/", c.Create("x")),
+    (b"CREATE /", c.Create("/")),
     (b"SELECT x (CONDSTORE)", c.Select("x", read_only=False, condstore=True)),
     (b"EXAMINE x (QRESYNC (1 2 1:5 (1 2)))", c.Select("x", read_only=True, condstore=True)),
 ]

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from datetime import date
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.proto.imap import search as s
 from relay.proto.imap.flags import Flags, System
-from relay.proto.imap.sequence import SequenceSet
+from relay.proto.imap.sequence import SAVED, SequenceSet
 
 
 class Message(msgspec.Struct):
@@ -92,3 +93,47 @@ def test_partial_knowledge_is_never_wrong(pair: tuple[s.Key, bool]) -> None:
     assert evaluate(key, BARE) in (expected, None)
     header_only = msgspec.structs.replace(FULL, body=None)
     assert evaluate(key, header_only) in (expected, None)
+
+
+def test_what_only_some_stores_keep() -> None:
+    day = date(2026, 3, 1)
+    saved = s.Dated(s.Compare.ON, day, s.DateOf.SAVED)
+    kept = s.Kept(save_date=1_772_323_200.0, email_id="M1", thread_id="T1")  # 2026-03-01
+    assert s.evaluate(saved, FULL, kept) is True
+    # RFC 8514 4.1: without a date of its own the arrival counts.
+    assert s.evaluate(saved, FULL) is False
+    assert s.evaluate(s.Dated(s.Compare.ON, date(2026, 2, 2), s.DateOf.SAVED), FULL) is True
+    for key, expected in (
+        (s.ObjectIs("M1", thread=False), True),
+        (s.ObjectIs("m1", thread=False), False),
+        (s.ObjectIs("T1", thread=True), True),
+        (s.ObjectIs("M1", thread=True), False),
+    ):
+        assert s.evaluate(s.All((key,)), FULL, kept) is expected
+        assert s.evaluate(key, FULL) is False
+
+
+def test_within_counts_from_the_time_of_the_command() -> None:
+    arrival = FULL.internal_date
+    for seconds, now, younger, older in ((60, 59.0, True, False), (60, 60.0, True, True), (60, 61.0, False, True)):
+        for is_younger, expected in ((True, younger), (False, older)):
+            key = s.bind(s.Not(s.Within(seconds, is_younger)), messages=3, largest_uid=9, now=arrival + now)
+            assert s.evaluate(key, FULL) is not expected
+
+
+def test_within_needs_the_time() -> None:
+    with pytest.raises(TypeError):
+        s.bind(s.Within(1, younger=True), messages=1, largest_uid=1)
+
+
+def test_the_saved_result_is_a_set_of_uids() -> None:
+    for uid in (True, False):
+        key = s.bind(s.Numbers(SAVED, uid=uid), messages=3, largest_uid=9, saved=[4, 5, 6, 9])
+        assert s.evaluate(key, FULL) is True
+        assert s.evaluate(key, Message(number=5, uid=7)) is False
+    assert s.evaluate(s.bind(s.Numbers(SAVED, uid=True), messages=3, largest_uid=9), FULL) is False
+
+
+def test_leaves_are_what_is_asked() -> None:
+    one, two, three = s.Sized(1, larger=True), s.IsRecent(), s.HasKeyword("x")
+    assert list(s.leaves(s.All((s.Not(one), s.AnyOf(two, three))))) == [one, two, three]

@@ -24,6 +24,7 @@ class OneMailboxThreeClients(RuleBasedStateMachine):
         self.views = [SeqView(shared) for _ in range(3)]
         self.clients = [list(self.mailbox) for _ in range(3)]
         self.queues: list[list[tuple[str, int]]] = [[], [], []]
+        self.saved: list[list[int]] = [[], [], []]
 
     @rule(count=st.integers(1, 3), gap=st.integers(0, 5))
     def arrive(self, count: int, gap: int) -> None:
@@ -56,12 +57,20 @@ class OneMailboxThreeClients(RuleBasedStateMachine):
     def tell(self, who: int, expunges: bool) -> None:
         self._tell(who, expunges)
 
+    @rule(who=st.integers(0, 2), data=st.data())
+    def save(self, who: int, data: st.DataObject) -> None:
+        """SEARCH RETURN (SAVE)."""
+        known = self.clients[who]
+        self.saved[who] = sorted(data.draw(st.sets(st.sampled_from(known)))) if known else []
+        self.views[who].save(self.saved[who])
+
     def _tell(self, who: int, expunges: bool) -> None:
         client = self.clients[who]
         for told in self.views[who].tell(expunges=expunges):
             if isinstance(told, Expunged):
                 assert expunges
                 assert client.pop(told.number - 1) == told.uid
+                self.saved[who] = [uid for uid in self.saved[who] if uid != told.uid]
             else:
                 assert isinstance(told, Exists)
                 # The client learns the UIDs by fetching the new numbers.
@@ -70,7 +79,10 @@ class OneMailboxThreeClients(RuleBasedStateMachine):
 
     @invariant()
     def numbers_never_lie(self) -> None:
-        for view, client in zip(self.views, self.clients, strict=True):
+        for view, client, saved in zip(self.views, self.clients, self.saved, strict=True):
+            assert list(view.saved) == saved
+            assert view.resolve(sequence.SAVED, by_uid=True) == saved
+            assert view.resolve(sequence.SAVED, by_uid=False) == saved
             assert list(view.uids()) == client
             assert client == sorted(set(client))
             for number, uid in enumerate(client, 1):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.proto.imap import dates
+from relay.proto.imap.sortable import sortable, threadable
 from relay.proto.imap.sorting import By, Criterion, Sortable, Subject, base_subject, collate, order
 
 SUBJECTS: list[tuple[str, str, bool]] = [
@@ -164,3 +165,34 @@ def test_sent_dates_never_fail(text: str) -> None:
     found = dates.header_moment(text)
     if dates.header_date(text) is not None:
         assert found is not None
+
+
+HEADER = (
+    b"Date: Mon, 2 Feb 2026 10:00:00 +0100\r\nFrom: A <Joe@x>, second@x\r\nTo: undisclosed-recipients:;\r\n"
+    b"Subject: =?utf-8?Q?Re=3A_=C3=84?=\r\n rger\r\nMessage-ID: <m@x>\r\nIn-Reply-To: <r@x>\r\nsubject: later\r\n\r\n"
+)
+
+
+def test_a_message_from_its_header() -> None:
+    found = sortable(7, HEADER, arrival=5.0, size=9, by=set(By))
+    assert found == Sortable(
+        7,
+        arrival=5.0,
+        sent=1770022800.0,
+        size=9,
+        subject=collate("Ä rger"),
+        from_="JOE",
+        to="UNDISCLOSED-RECIPIENTS",
+    )
+    assert sortable(7, HEADER, arrival=5.0, size=9, by={By.SIZE}) == Sortable(7, arrival=5.0, size=9)
+    thread = threadable(7, HEADER, arrival=5.0)
+    assert thread.is_reply
+    assert (thread.message_id, thread.references) == (b"m@x", (b"r@x",))
+    assert thread.sort == Sortable(7, sent=1770022800.0, subject=collate("Ä rger"))
+
+
+@given(st.binary(max_size=200))
+def test_any_header_will_do(header: bytes) -> None:
+    for name in (b"", b"Subject:", b"From:", b"Date:", b"References:"):
+        sortable(1, name + header, arrival=1.0, size=1, by=set(By))
+        assert threadable(1, name + header, arrival=1.0).sort.id == 1

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from relay.proto.imap import commands as c
 from relay.proto.imap.args import Args, BadArgument
+from relay.proto.imap.names import DELIMITER
 from relay.proto.imap.tokens import List
 
 STATUS_ITEMS: MappingProxyType[str, tuple[str | None, ...]] = MappingProxyType(
@@ -71,7 +72,9 @@ def select(*, read_only: bool) -> Callable[[Args], c.Command]:
 
 def create(args: Args) -> c.Command:
     """CREATE, with the special uses of RFC 6154 3; whether a use is one is for the service to say (NO [USEATTR])."""
-    mailbox, use = args.mailbox(), []
+    # RFC 9051 6.3.4: a delimiter at the end says that names below it will follow; any mailbox here may have some.
+    given, use = args.mailbox(), []
+    mailbox = given.removesuffix(DELIMITER) or given
     if args.more:
         inner = args.nested()
         if inner.word() != "USE":

@@ -44,7 +44,7 @@ class Sortable(msgspec.Struct, frozen=True):
     """What the answer names it by: its number or UID."""
     arrival: float = 0.0
     sent: float = 0.0
-    """`sent_date`."""
+    """The Date header, or the arrival where it says nothing (RFC 5256 2.2)."""
     size: int = 0
     subject: str = ""
     """Base subject, without its case: `collate(base_subject(...).text)`."""
@@ -145,8 +145,3 @@ def _behind_blobs(text: str, start: int, end: int) -> int:
     while (found := _ONE_BLOB.match(text, start, end)) and found.end() < end:
         start = found.end()
     return start
-
-
-def sent_date(header: float | None, arrival: float) -> float:
-    """The date that SORT and THREAD go by: the Date header, or the arrival where there is none (RFC 5256 2.2)."""
-    return arrival if header is None else header
