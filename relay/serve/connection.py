@@ -56,6 +56,7 @@ class Connection:
                 shown = " ".join(["CAPABILITY", *passable(way.capabilities)]).encode("ascii", "replace")
                 answer = encode.condition(way.tag, "OK", "Logged in", shown)
                 self._passage = Passage(self._stream, primary, services)
+                del way  # its reader is of no use any more, and thousands of sessions may sit here
                 await self._passage.run(answer + said, talk.receiver.drain() + self._stream.take())
                 return
             try:
