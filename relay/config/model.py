@@ -33,6 +33,7 @@ from relay.config.sections import (
     VaultSection,
 )
 from relay.config.types import REQUIRED, key
+from relay.config.world import WorldSection
 
 
 class Config(BaseSettings):
@@ -60,6 +61,7 @@ class Config(BaseSettings):
     failover: FailoverSection = FailoverSection()
     replay: ReplaySection = ReplaySection()
     retention: RetentionSection = RetentionSection()
+    world: WorldSection = WorldSection()
     limits: LimitsSection = LimitsSection()
     disk: DiskSection = DiskSection()
     proxy_protocol: ProxyProtocolSection = ProxyProtocolSection()
