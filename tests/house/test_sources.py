@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import datetime
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -143,6 +145,51 @@ def test_nothing_is_done_by_importing() -> None:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
     ]
     assert found == []
+
+
+def _unexplained(module: Module, lines: Sequence[str]) -> list[str]:
+    """Handlers for everything that neither raise again nor say why they are so broad.
+
+    One for BaseException must raise again: it sees CancelledError.
+    """
+    found = []
+    for node in ast.walk(module.tree):
+        if not isinstance(node, ast.ExceptHandler):
+            continue
+        caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+        names = {one.id if isinstance(one, ast.Name) else "" if one is not None else "BaseException" for one in caught}
+        last = node.body[-1]
+        if not names & {"Exception", "BaseException"} or (isinstance(last, ast.Raise) and last.exc is None):
+            continue
+        head = "".join(lines[node.lineno - 1 : node.body[0].lineno - 1])
+        if "BaseException" in names or not re.search(r"#(?! noqa) \S", head):
+            found.append(f"{module.name}:{node.lineno}")
+    return found
+
+
+def test_broad_excepts_say_why() -> None:
+    assert [where for m in RELAY for where in _unexplained(m, m.path.read_text("utf-8").splitlines())] == []
+
+
+@pytest.mark.parametrize(
+    ("handler", "found"),
+    [
+        ("except Exception:\n    pass", 1),
+        ("except (ValueError, Exception):\n    pass", 1),
+        ("except:\n    pass  # no", 1),
+        ("except Exception:  # noqa: BLE001\n    pass", 1),
+        ("except BaseException:  # a reason is not enough\n    pass", 1),
+        ("except BaseException:\n    close()\n    raise", 0),
+        ("except Exception:  # a stranger's code\n    pass", 0),
+        ("except Exception:\n    # a stranger's code\n    pass", 0),
+        ("except ValueError:\n    pass", 0),
+    ],
+)
+def test_an_unexplained_except_is_recognised(handler: str, found: int) -> None:
+    """The check itself can fail."""
+    source = f"try:\n    work()\n{handler}\n"
+    module = Module(ROOT / "relay" / "imagined.py", ast.parse(source))
+    assert len(_unexplained(module, source.splitlines())) == found
 
 
 def _sleeps(module: Module) -> list[str]:
