@@ -32,11 +32,12 @@ import uvloop
 from relay import __version__, wiring
 from relay.config import Config
 from relay.control.http.app import make_app
-from relay.control.http.server import HttpServer, bind
+from relay.control.http.server import HttpServer
 from relay.control.sampler import Sampler
 from relay.control.setup.pages import setup_routes
 from relay.core.clock import Clock, SystemClock
 from relay.core.errors import ConfigFault
+from relay.listen.sockets import bind
 from relay.obs import logs, metrics
 from relay.obs.logs import logger
 from relay.obs.metrics import Metrics
@@ -192,7 +193,7 @@ async def _serve_http(config: Config, sampler: Sampler, counted: Metrics, stack:
     sockets: list[socket.socket] = []
     for address in config.listen.http:
         try:
-            sockets.append(bind(address.host, address.port, shared=config.node.workers > 1))
+            sockets.append(bind(address.host, address.port, shared=config.node.workers > 1, backlog=128))
         except OSError as error:
             raise ConfigFault(
                 f"listen.http: {address} cannot be bound ({error.strerror}). Is something else listening there?"

@@ -14,8 +14,8 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Coroutine
-from typing import Any, Generic, cast
+from collections.abc import Callable
+from typing import Generic, cast
 
 from relay.core.errors import PeerFault
 from relay.listen import proxy
@@ -57,6 +57,8 @@ class Listener(Generic[Name]):
         self._server: asyncio.Server | None = None
         self._socket: socket.socket | None = None
         self._arriving: set[asyncio.Task[None]] = set()
+        self._unowned: set[socket.socket] = set()
+        """Accepted, and neither the loop's nor closed: a task that is cancelled before it begins closes nothing."""
         self._conversations: set[Conversation] = set()
         self._stopping = False
 
@@ -77,7 +79,7 @@ class Listener(Generic[Name]):
         settings, loop = self._settings, asyncio.get_running_loop()
         self._socket = bind(settings.host, settings.port, shared=settings.reuse_port, backlog=settings.backlog)
         if settings.proxy_from or settings.implicit_tls:
-            self._spawn(self._accept(self._socket))
+            self._watch(self._socket)
         else:
             self._server = await loop.create_server(
                 lambda: _Arriving(self._walked_in), sock=self._socket, backlog=settings.backlog
@@ -88,11 +90,15 @@ class Listener(Generic[Name]):
         self._stopping = True
         if self._server is not None:
             self._server.close()
+        elif self._socket is not None and self._socket.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._socket)
+        if self._socket is not None:
+            self._socket.close()
         for task in tuple(self._arriving):
             task.cancel()
         await asyncio.gather(*self._arriving, return_exceptions=True)
-        if self._socket is not None:
-            self._socket.close()
+        while self._unowned:
+            self._unowned.pop().close()
         for conversation in tuple(self._conversations):
             conversation.stop()
         if ends := self.ends:
@@ -118,21 +124,31 @@ class Listener(Generic[Name]):
             transport.write(self._front.busy)
             transport.close()
 
-    async def _accept(self, listening: socket.socket) -> None:
+    def _watch(self, listening: socket.socket) -> None:
+        if not self._stopping:
+            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        """Somebody knocks."""
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                client, address = await loop.sock_accept(listening)
-            except OSError as error:
-                _log.warning("accept_failed", listener=self._settings.name, exc_info=error)
-                await asyncio.sleep(_RETRY)
-                continue
-            if len(self._arriving) > self._gate.limits.connections:
-                self._count("too_many")
-                client.close()
-                continue
-            client.setblocking(False)
-            self._spawn(self._introduce(client, Peer(address[0], address[1])))
+        try:
+            client, address = listening.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # another worker was quicker, or the client has gone
+        except OSError as error:
+            _log.warning("accept_failed", listener=self._settings.name, exc_info=error)
+            loop.remove_reader(listening)
+            loop.call_later(_RETRY, self._watch, listening)
+            return
+        if len(self._arriving) >= self._gate.limits.connections:
+            self._count("too_many")
+            client.close()
+            return
+        client.setblocking(False)
+        self._unowned.add(client)
+        task = loop.create_task(self._introduce(client, Peer(address[0], address[1])))
+        self._arriving.add(task)
+        task.add_done_callback(self._arriving.discard)
 
     async def _introduce(self, client: socket.socket, peer: Peer) -> None:
         """Who is it, may it come in, and is the line private? Then the conversation begins as any other."""
@@ -142,18 +158,19 @@ class Listener(Generic[Name]):
                     peer = await proxy.client_behind(client, peer)
         except (OSError, PeerFault):  # TimeoutError is an OSError
             self._count("proxy_header")
-            client.close()
+            self._refuse(client)
             return
-        except asyncio.CancelledError:
-            client.close()
-            raise
         if self._enters(peer):
             await self._connect(client, peer)
         else:
             if self._context is None:
                 with contextlib.suppress(OSError):  # as far as it fits into the socket's buffer
                     client.send(self._front.busy)
-            client.close()
+            self._refuse(client)
+
+    def _refuse(self, client: socket.socket) -> None:
+        self._unowned.discard(client)
+        client.close()
 
     async def _connect(self, client: socket.socket, peer: Peer) -> None:
         """From a socket to a transport, through the handshake where there is one."""
@@ -165,8 +182,9 @@ class Listener(Generic[Name]):
             self._begin(transport, peer)
 
         handshake, shutdown = (self._deadlines.handshake, SHUTDOWN) if self._context else (None, None)
+        self._unowned.discard(client)
         try:
-            # The loop owns the socket now, and closes it when the handshake fails.
+            # The loop owns the socket from here on, and closes it when the handshake fails.
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: _Arriving(begin),
                 client,
@@ -207,11 +225,6 @@ class Listener(Generic[Name]):
 
     def _count(self, result: Admission) -> None:
         self._metrics.connections[self._settings.name, result].inc()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._arriving.add(task)
-        task.add_done_callback(self._arriving.discard)
 
 
 class _Arriving(asyncio.Protocol):

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import ipaddress
-import ssl
 from collections.abc import Awaitable, Callable
 
 import pytest
 import uvloop
 
-from relay.inbound.settings import Deadlines
 from tests.inbound.tls import Tls
 from tests.inbound.world import World
 from tests.peers.smtpclient import SmtpClient
@@ -110,17 +108,6 @@ def test_implicit_tls(run: Run, tls: Tls) -> None:
     run(scenario)
 
 
-def test_a_handshake_that_never_comes_has_a_deadline(run: Run, tls: Tls) -> None:
-    async def scenario() -> None:
-        async with World(context=tls.server, implicit_tls=True, deadlines=Deadlines(handshake=0.2)) as world:
-            reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
-            assert await reader.read() == b""
-            writer.close()
-            await world.until_gone()
-
-    run(scenario)
-
-
 V1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 25\r\n"
 V2 = (
     b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c"
@@ -149,30 +136,6 @@ def test_a_trusted_proxy_names_the_client(run: Run, header: bytes, pieces: int) 
     run(scenario)
 
 
-def test_a_proxy_that_speaks_for_itself(run: Run) -> None:
-    async def scenario() -> None:
-        async with World(proxy_from=LOOPBACK) as world:
-            client = await SmtpClient.connect(world.port, greet=False)
-            await client.send(b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00")
-            assert (await client.reply()).code == 220
-            await client.quit()
-            await client.close()
-
-    run(scenario)
-
-
-@pytest.mark.parametrize("noise", [b"EHLO x\r\n", b"PROXY TCP4 x\r\n", b"PROXY " + b"x" * 200, b""])
-def test_a_trusted_proxy_must_send_a_header(run: Run, noise: bytes) -> None:
-    async def scenario() -> None:
-        async with World(proxy_from=LOOPBACK, deadlines=Deadlines(proxy_header=0.3)) as world:
-            client = await SmtpClient.connect(world.port, greet=False)
-            await client.send(noise)
-            await client.expect_closed()
-            await client.close()
-
-    run(scenario)
-
-
 def test_a_stranger_s_header_is_no_command(run: Run) -> None:
     async def scenario() -> None:
         for trusted in ((), (ipaddress.ip_network("192.0.2.0/24"),)):
@@ -180,37 +143,6 @@ def test_a_stranger_s_header_is_no_command(run: Run) -> None:
                 assert (await client.command(V1[:-2])).code == 500
                 assert (await client.transaction("", ["a@example.org"], b"x: y\r\n\r\n")).accepted
                 assert world.spool.only.origin.client_address == "127.0.0.1"
-
-    run(scenario)
-
-
-def test_proxy_header_and_client_hello_in_one_segment(run: Run, tls: Tls) -> None:
-    async def scenario() -> None:
-        async with World(context=tls.server, implicit_tls=True, proxy_from=LOOPBACK) as world:
-            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-            session = tls.client.wrap_bio(incoming, outgoing, server_hostname="localhost")
-            reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
-            prefix = V2
-            while True:
-                try:
-                    session.do_handshake()
-                    break
-                except ssl.SSLWantReadError:
-                    writer.write(prefix + outgoing.read())
-                    prefix = b""
-                    incoming.write(await reader.read(65_536))
-            writer.write(outgoing.read())
-            greeting = b""
-            while not greeting:
-                incoming.write(await reader.read(65_536))
-                try:
-                    greeting = session.read()
-                except ssl.SSLWantReadError:
-                    continue
-            assert greeting.startswith(b"220 ")
-            writer.close()
-            await writer.wait_closed()
-            await world.until_gone()
 
     run(scenario)
 

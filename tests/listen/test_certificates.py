@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from relay.core.errors import ConfigFault
 from relay.listen.certificates import Certificates, Pair
+from tests.listen.loops import Run
 from tests.peers.certs import Authority
 from tests.peers.certs import Pair as Issued
 
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-    "asyncio": asyncio.new_event_loop,
-    "uvloop": uvloop.new_event_loop,
-}
 Names = tuple[str, ...]
 
 
@@ -151,8 +146,7 @@ def test_an_encrypted_key_fails_and_nobody_is_asked_for_its_password(authority: 
         Certificates([pair(issued)])
 
 
-@pytest.mark.parametrize("loop", list(LOOPS))
-def test_sessions_under_way_go_on_while_new_ones_see_the_new_chain(authority: Authority, loop: str) -> None:
+def test_sessions_under_way_go_on_while_new_ones_see_the_new_chain(authority: Authority, run: Run) -> None:
     issued = [authority.issue(name, stem=name) for name in ("mx1.example.org", "imap.example.net")]
 
     async def scenario() -> None:
@@ -186,13 +180,4 @@ def test_sessions_under_way_go_on_while_new_ones_see_the_new_chain(authority: Au
         server.close()
         await server.wait_closed()
 
-    run(LOOPS[loop], scenario)
-
-
-def run(make_loop: Callable[[], asyncio.AbstractEventLoop], scenario: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(30):
-            await scenario()
-
-    with asyncio.Runner(loop_factory=make_loop) as runner:
-        runner.run(bounded())
+    run(scenario)

@@ -14,7 +14,7 @@ from cryptography import x509
 
 from tests.peers.certs import Authority, Pair
 from tests.peers.ports import LOOPBACK, free_port
-from tests.peers.relay import Relay, RelaySettings
+from tests.peers.relay import Config, Relay, RelaySettings
 
 TRIES = 16
 """Connections after which both workers have been met (the kernel spreads them by the peer's port)."""
@@ -67,7 +67,7 @@ def test_hup_brings_new_certificates_to_every_worker(tmp_path: Path) -> None:
     authority, submissions = Authority(tmp_path), free_port()
     first, second = authority.issue("mx1.example.org", stem="a"), authority.issue("imap.example.net", stem="b")
     table = {"certificate": str(second.certificate), "private_key": str(second.private_key)}
-    config = {"tls": {"more": [table]}, "listen": {"submissions": [f"{LOOPBACK}:{submissions}"]}}
+    config: Config = {"tls": {"more": [table]}, "listen": {"submissions": [f"{LOOPBACK}:{submissions}"]}}
     with Relay(RelaySettings(workers=2, certificate=first, config=config)) as relay:
         until_said(relay, 2, "worker_ready")
 

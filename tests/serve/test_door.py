@@ -6,7 +6,6 @@ import asyncio
 import base64
 import ipaddress
 import socket
-import ssl
 import struct
 
 import pytest
@@ -180,38 +179,6 @@ async def test_the_proxy_header_names_the_client(make_front: MakeFront) -> None:
     client = await front.stack.enter_async_context(await connect(listener.port))
     client.send(b"a NOOP\r\n")
     assert await client.end() == []
-
-
-async def test_proxy_header_and_client_hello_in_one_segment(front: Front, authority: Authority) -> None:
-    listener = await front.listen(name="imaps", implicit_tls=True, proxy_from=(ipaddress.ip_network("127.0.0.0/8"),))
-    loop = asyncio.get_running_loop()
-    sock = socket.socket()
-    sock.setblocking(False)
-    await loop.sock_connect(sock, ("127.0.0.1", listener.port))
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = authority.client_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
-    header = b"PROXY TCP4 127.0.0.8 127.0.0.1 4711 993\r\n"
-
-    async def step() -> bytes:
-        """Handshake, then read one line."""
-        done = False
-        prefix = header
-        while True:
-            try:
-                if not done:
-                    tls.do_handshake()
-                    done = True
-                return tls.read(4096)
-            except ssl.SSLWantReadError:
-                await loop.sock_sendall(sock, prefix + outgoing.read())
-                prefix = b""
-                incoming.write(await loop.sock_recv(sock, 65536))
-
-    try:
-        async with asyncio.timeout(20):
-            assert (await step()).startswith(b"* OK [CAPABILITY IMAP4rev1")
-    finally:
-        sock.close()
 
 
 async def test_the_node_stops_with_a_bye(front: Front) -> None:

@@ -14,7 +14,8 @@ from typing import cast
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from relay.control.http.server import HttpServer, bind
+from relay.control.http.server import HttpServer
+from relay.listen.sockets import bind
 
 _MOST = 100
 _LIFE_SECONDS = 30.0
@@ -42,7 +43,7 @@ class PublicServer:
 
     async def start(self) -> None:
         """Bind and answer. OSError."""
-        bound = bind(self._host, self._port, shared=self._shared)
+        bound = bind(self._host, self._port, shared=self._shared, backlog=_MOST)
         self._server = HttpServer(self._app, [bound], context=self._context, protocol=_Bounded)
         await self._server.start()
 

@@ -86,23 +86,3 @@ class HttpServer:
             self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._task = None
-
-
-def bind(host: str, port: int, *, shared: bool) -> socket.socket:
-    """A listening TCP socket; `shared` = other workers bind the same one (SO_REUSEPORT). OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.getaddrinfo(host, port, family=family if ":" in host else 0, type=socket.SOCK_STREAM)[0]
-    bound = socket.socket(found[0], socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if found[0] == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.setblocking(False)
-        bound.bind(found[4])
-        bound.listen(128)
-    except OSError:
-        bound.close()
-        raise
-    return bound
