@@ -20,6 +20,7 @@ from relay.primary.pacing import Pacer, PacingSettings
 from relay.primary.settings import Deadlines, Endpoint, PoolSettings, SmtpSettings, TlsMode
 from relay.primary.smtp import SmtpPool
 from relay.replay.destination import PrimaryDestination
+from relay.replay.eyes import Eyes
 from relay.replay.runner import Runner
 from relay.replay.settings import ReplaySettings
 from relay.spool.feed import Feed
@@ -126,7 +127,13 @@ def make_pool(spool: Spool, port: int, deadlines: Deadlines = QUICK) -> SmtpPool
 
 
 def make_runner(
-    spool: Spool, board: Board, pool: SmtpPool, metrics: Metrics, settings: ReplaySettings = SETTINGS
+    spool: Spool,
+    board: Board,
+    pool: SmtpPool,
+    metrics: Metrics,
+    settings: ReplaySettings = SETTINGS,
+    *,
+    eyes: Eyes | None = None,
 ) -> Runner:
     """A runner of its own owner."""
     queue = Queue(spool.store, spool.vault, spool.clock, owner=settings.owner)
@@ -140,6 +147,7 @@ def make_runner(
         settings=settings,
         metrics=metrics.replay,
         spool_metrics=metrics.spool,
+        eyes=eyes,
         fraction=lambda: 0.0,
     )
 
@@ -152,6 +160,7 @@ async def rig(
     mode: Mode = Mode.STANDBY,
     start: bool = True,
     port: int | None = None,
+    eyes: Eyes | None = None,
     **settings: object,
 ) -> AsyncIterator[Rig]:
     """Everything running, in STANDBY unless said otherwise; `port` is that of a real server instead of the fake."""
@@ -160,7 +169,7 @@ async def rig(
         board.now[Service.SMTP] = mode
         metrics = Metrics()
         pool = make_pool(spool, port or server.port, QUICK if port is None else REAL)
-        runner = make_runner(spool, board, pool, metrics, msgspec.structs.replace(SETTINGS, **settings))
+        runner = make_runner(spool, board, pool, metrics, msgspec.structs.replace(SETTINGS, **settings), eyes=eyes)
         feed = Feed(spool.store, spool.clock)
         feed.on_kind(ChangeKind.ITEM, runner.heed)
         feed.on_kind(ChangeKind.SETTING, runner.heed)

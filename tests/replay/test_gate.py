@@ -45,6 +45,45 @@ def test_one_bad_message_closes_nothing_but_rising_errors_do() -> None:
     assert (gate.state, gate.closings) == (GateState.CLOSED, 1)
 
 
+def test_where_mailboxes_can_be_seen_it_stays_narrow_until_a_canary_was_seen() -> None:
+    gate = Gate(SETTINGS)
+    for _ in range(5):
+        gate.note(True, 0.0, proof=5.0)
+        assert (gate.width(4.9), gate.state) == (1, GateState.CANARY)
+    gate.prove()
+    assert (gate.width(4.9), gate.state) == (2, GateState.OPEN)
+
+
+def test_a_canary_that_is_seen_early_opens_nothing_by_itself() -> None:
+    gate = Gate(SETTINGS)
+    gate.note(True, 0.0, proof=5.0)
+    gate.prove()
+    gate.note(True, 0.0, proof=5.0)
+    assert gate.state is GateState.CANARY
+    gate.note(True, 0.0, proof=5.0)
+    assert gate.state is GateState.OPEN
+
+
+def test_a_canary_that_is_never_seen_holds_the_queue_up_for_seconds_only() -> None:
+    gate = Gate(SETTINGS)
+    for now in (0.0, 1.0, 2.0, 3.0):
+        gate.note(True, now, proof=5.0)
+    assert gate.width(6.9) == 1
+    assert (gate.width(7.0), gate.state) == (2, GateState.OPEN)
+
+
+def test_failures_close_it_also_while_a_canary_is_looked_for() -> None:
+    gate = Gate(SETTINGS)
+    for good in (True, True, True, False, False):
+        gate.note(good, 0.0, proof=5.0)
+    assert (gate.width(4.0), gate.state) == (0, GateState.CLOSED)
+    # The proof belonged to those canaries, not to the next ones.
+    gate.prove()
+    assert gate.width(5.0) == 1
+    gate.reset()
+    assert fed(gate, "++") == [1, 1]
+
+
 @given(st.text("+-r", max_size=200), st.lists(st.floats(0, 100), max_size=50))
 def test_the_width_is_always_within_bounds_and_never_stuck(results: str, steps: list[float]) -> None:
     gate = Gate(SETTINGS)

@@ -20,8 +20,10 @@ from relay.primary.imap import Access, ImapPrimary, ImapSettings, Mark, Sight
 from relay.primary.settings import Endpoint, TlsMode
 from relay.proto.smtp.sasl import Credentials
 from relay.replay.eyes import Eyes
+from relay.replay.settings import PAUSED
 from relay.replay.verify import Verifier, in_doubt, resolve
 from relay.spool.queue import Queue
+from relay.spool.replaying import SENT_AGAIN, decode_sent_again
 from relay.store.records import ChangeKind, Route
 from tests.peers import people
 from tests.peers.dovecot import Dovecot
@@ -126,6 +128,72 @@ async def test_what_cannot_be_seen_is_sent_again_and_counted(tmp_path: Path) -> 
         await r.until(item, S.DELIVERED)
         assert r.metrics.replay.possibly_twice._value.get() == 1
     assert len(server.taken) == 2
+
+
+async def resent(r: Rig, eyes: Looking) -> ItemId:
+    """In doubt, looked for in vain, and due again while the primary is away."""
+    item = await doubtful(r)
+    v = verifier(r, eyes)
+    await v.look_around()
+    r.spool.clock.advance(601.0)
+    r.board.now[Service.SMTP] = Mode.NORMAL
+    r.runner._allowed = False  # the verifier looks at the board; the runner must not go yet
+    r.board.now[Service.SMTP] = Mode.RECOVERY
+    await r.spool.store.put_setting(PAUSED, b"1", now=r.spool.clock.now())
+    await r.runner._look_after()
+    assert await v.look_around() == 1
+    row = await r.row(item)
+    assert row.state is S.PENDING
+    assert "may arrive twice" in (r.spool.queue.view(row).note or "")
+    return item
+
+
+@pytest.mark.parametrize(("arrived", "sent"), [(True, 1), (False, 2)])
+async def test_it_is_looked_for_once_more_right_before_it_goes_again(tmp_path: Path, arrived: bool, sent: int) -> None:
+    """The primary kept its copy deferred for longer than the wait, and delivered it before our next attempt."""
+    eyes = Looking()
+    async with lost() as server, rig(tmp_path, server, eyes=eyes) as r:
+        item = await resent(r, eyes)
+        r.spool.clock.advance(3600.0)
+        eyes.seen = {item} if arrived else ()
+        looks = len(eyes.marks)
+        await r.spool.store.put_setting(PAUSED, b"", now=r.spool.clock.now())
+        row = await r.until(item, S.DELIVERED)
+        assert len(eyes.marks) == looks + 1
+        assert {recipient.state for recipient in row.recipients} == {R.DELIVERED}
+        note = r.spool.queue.view(row).note
+        assert note == ("250 2.0.0 Was in the mailbox already: not sent again" if arrived else None)
+        counted = decode_sent_again(await r.spool.store.setting(SENT_AGAIN))
+        assert counted.count == 1
+    assert len(server.taken) == sent
+
+
+async def test_a_look_of_a_moment_ago_is_not_made_again(tmp_path: Path) -> None:
+    eyes = Looking()
+    async with lost() as server, rig(tmp_path, server, eyes=eyes) as r:
+        item = await resent(r, eyes)
+        looks = len(eyes.marks)
+        await r.spool.store.put_setting(PAUSED, b"", now=r.spool.clock.now())
+        await r.until(item, S.DELIVERED)
+        assert len(eyes.marks) == looks
+
+
+async def test_mail_that_was_never_in_doubt_costs_no_look(tmp_path: Path) -> None:
+    eyes = Looking()
+
+    def script(verb: str, _line: str, _session: object) -> str | None:
+        return "451 4.3.0 later" if verb == "DOT" and not r.spool.clock.monotonic() > later else None
+
+    async with FakeSmtp(script) as server, rig(tmp_path, server, eyes=eyes) as r:
+        later = r.spool.clock.monotonic() + 100.0
+        r.board.now[Service.SMTP] = Mode.NORMAL
+        item = await r.accept(1)
+        while (await r.until(item, S.PENDING)).attempts == 0:
+            pass
+        await r.later(3600.0)
+        await r.until(item, S.DELIVERED)
+    assert eyes.marks == []
+    assert len(server.taken) == 1
 
 
 async def test_after_a_crash_each_recipient_is_settled_alone(tmp_path: Path) -> None:
