@@ -183,7 +183,11 @@ class PrimaryImapSection(UpstreamSection):
         "How users' addresses reach the primary when they are passed through: id (an ID command with x-originating-ip, "
         "which Dovecot heeds from login_trusted_networks), none, or auto (id where the primary announces ID).",
     )
-    access: Access = key("none", "How the relay may look into mailboxes (to verify deliveries): none, master or user.")
+    access: Access = key(
+        "none",
+        "How the relay may look into mailboxes (to verify deliveries): none or master (a master user of the primary). "
+        "user is refused: it would have the relay keep users' passwords in a form that can be read back.",
+    )
     master_user: str = key("", "With access = master: LOGIN user<separator>master_user.", example="relay")
     master_separator: str = key("*", "With access = master.")
     master_password_file: File | None = key(None, "With access = master.", example="/run/secrets/primary-master")
@@ -196,6 +200,11 @@ class PrimaryImapSection(UpstreamSection):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        if self.access is Access.USER:
+            raise wrong(
+                "access = user is not offered: of users' passwords only verifiers are kept, and these open no mailbox",
+                "Give the relay a master user (access = master), or access = none",
+            )
         if self.access is Access.MASTER and not (self.master_user and self.master_password_file):
             raise wrong("access = master needs master_user and master_password_file", "Set both, or access = none")
         if bool(self.probe_user) != (self.probe_password_file is not None):

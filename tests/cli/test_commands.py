@@ -11,8 +11,10 @@ import pytest
 
 from relay.control.coordinator import OVERRIDE, decode_overrides
 from relay.core.ids import ItemId
-from relay.core.item import ItemState
+from relay.core.item import ItemState, RecipientState
 from relay.core.mode import Override, Service
+from relay.spool.queue import Result
+from relay.spool.replaying import CANARIES, SENT_AGAIN, Canaries, SentAgain, encode
 from relay.store.records import Route
 from relay.store.sqlite.bodies import CHUNK_BITS
 from relay.vault.keys import KeyRing
@@ -237,6 +239,40 @@ def test_status_of_a_node_that_is_down_comes_from_its_store(desk: Desk) -> None:
     assert "does not answer" in done.err
     assert "not running" in desk.relay("status").out
     assert desk.relay("status", "--live").code == 3
+
+
+def test_status_and_audit_say_what_may_be_there_twice_and_what_became_of_the_canaries(desk: Desk) -> None:
+    async def work(spool: Spool) -> ItemId:
+        item = (await spool.accept(BODY)).item
+        for state, claimed in (
+            (ItemState.UNKNOWN, ItemState.PENDING),
+            (ItemState.PENDING, ItemState.UNKNOWN),
+            (ItemState.DELIVERED, ItemState.PENDING),
+        ):
+            (row,) = await spool.queue.claim(limit=1, seconds=60, states=[claimed])
+            assert row.lease is not None
+            if claimed is ItemState.PENDING:
+                await spool.queue.intend([row.lease])
+            done = [Result(0, RecipientState.DELIVERED)] if state is ItemState.DELIVERED else []
+            await spool.queue.settle(row.lease, state, done)
+        now = spool.clock.now()
+        await spool.store.put_setting(SENT_AGAIN, encode(SentAgain(1, now)), now=now)
+        await spool.store.put_setting(CANARIES, encode(Canaries(now, (item,), looked_for=True)), now=now)
+        return item
+
+    item = desk.spool(work)
+    found = desk.relay("status", "--json").json
+    assert found["sent_again"]["count"] == 1
+    assert (found["canaries"]["delivered"], found["canaries"]["seen"]) == (1, 0)
+    shown = " ".join(desk.relay("status").out.split())
+    assert "1 taken by the primary" in shown
+    assert "0 seen in its mailboxes; still looking" in shown
+    assert "sent again 1 without proof" in shown
+    books = desk.relay("audit", "--json").json
+    assert (books["ok"], books["possibly_twice"], books["sent_again"]) == (True, 1, [item])
+    told = desk.relay("audit").out
+    assert item in told
+    assert "relay queue show ID" in told
 
 
 # --- keys -------------------------------------------------------------------------------------------------------------

@@ -167,6 +167,7 @@ def test_a_fault_in_a_list_of_sections_names_its_place() -> None:
         ('[tls]\ncertificate = "a.pem"', "go together"),
         ('[[tls.more]]\ncertificate = "a.pem"\nprivate_key = "a.key"', "not instead of them"),
         ('[primary.imap]\nhost = "a"\naccess = "master"', "master_password_file"),
+        ('[primary.imap]\nhost = "a"\naccess = "user"', "access = user is not offered"),
         ('[primary.imap]\nhost = "a"\nprobe_user = "p"', "probe_password_file"),
         ('[domains]\nunknown_recipients = "reject"', "recipients_file"),
         ('[retention]\nspool = "2d"', "retention.warn"),
