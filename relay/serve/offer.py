@@ -37,10 +37,11 @@ class Offer:
         """Look every now and then, until cancelled. Nobody logs in by token before it was seen once."""
         tls = None if primary.endpoint.tls is TlsMode.NONE else client_context(primary.endpoint)
         while True:
-            seen = USES_PRIMARY[board.mode(Service.IMAP)] and await self._look(primary, tls)
+            seen = USES_PRIMARY[board.mode(Service.IMAP)] and await self.look(primary, tls)
             await asyncio.sleep(_EVERY if seen else _AGAIN)
 
-    async def _look(self, primary: RawSettings, tls: ssl.SSLContext | None) -> bool:
+    async def look(self, primary: RawSettings, tls: ssl.SSLContext | None) -> bool:
+        """Look once; whether that went well."""
         try:
             session = await imap_raw.connect(primary, tls)
         except NoContact:
