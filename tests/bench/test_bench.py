@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import report, speed
+from tests.bench import passing, report, speed
 from tests.bench.report import Figure, median_figure
 
 
@@ -50,3 +50,11 @@ def test_measurements_run() -> None:
     figures = [*speed.accept(effort), *speed.cut_through(effort)]
     assert len(figures) == 6
     assert all(figure.value > 0 and figure.yardstick and figure.yardstick > 0 for figure in figures)
+
+
+@pytest.mark.peers
+@pytest.mark.timeout(300)
+def test_pass_through_is_measured() -> None:
+    figures = [*passing.through(rounds=1, megabytes=1, commands=20), *passing.idle(20)]
+    assert [figure.unit for figure in figures] == ["MB/s", "MB/s", "ms", "ms", "kB"]
+    assert all(figure.value > 0 and figure.yardstick for figure in figures[:2])
