@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
+
 import msgspec
 
 from relay.config.model import Config
@@ -25,7 +28,7 @@ def way_out(config: Config) -> WayOutSettings:
     world = WorldSettings(
         hostname=config.node.hostname,
         own_names=section.own_names,
-        own_addresses=section.own_addresses,
+        own_addresses=(*section.own_addresses, *_listened_on(config)),
         port=section.port,
         mta_sts=section.mta_sts,
         dane=section.dane,
@@ -46,6 +49,16 @@ def way_out(config: Config) -> WayOutSettings:
 def route_of_submitted(config: Config) -> Route:
     """Where mail that a user sent to another domain goes."""
     return Route.PRIMARY if config.world.hold else Route.WORLD
+
+
+def _listened_on(config: Config) -> tuple[str, ...]:
+    """Addresses that are ours by the look of the configuration; a wildcard says nothing."""
+    found = []
+    for host in {bind.host for bind in config.listen.mx}:
+        with contextlib.suppress(ValueError):  # a name, which own_names are for
+            if not ipaddress.ip_address(host).is_unspecified:
+                found.append(host)
+    return tuple(sorted(found))
 
 
 def _smarthost(section: SmarthostSection) -> Smarthost:

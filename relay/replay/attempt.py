@@ -116,7 +116,7 @@ class Attempt:
             shared.holding.drop(item)
         if decision.state is ItemState.HELD:
             code = decision.note.code if decision.note else 0
-            _log.warning("item_held", item=item, code=code, reason="the primary refused it for good at replay")
+            _log.warning("item_held", item=item, code=code, reason="it was refused for good")
 
     async def _before_dot(self) -> None:
         self.in_doubt = True

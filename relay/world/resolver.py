@@ -165,4 +165,6 @@ def a_label(domain: str) -> str:
         name = dns.name.from_text(domain, idna_codec=dns.name.IDNA_2008_UTS_46)
     except (dns.exception.DNSException, UnicodeError) as error:
         raise ValueError("not a domain") from error
+    if not any(name.labels):
+        raise ValueError("the root is no domain")
     return name.to_text(omit_final_dot=True).lower()

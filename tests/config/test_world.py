@@ -28,6 +28,13 @@ def test_nothing_said_is_mx_with_every_protection() -> None:
     assert route_of_submitted(config) is Route.WORLD
 
 
+def test_addresses_that_are_listened_on_are_our_own() -> None:
+    text = (
+        f'{NODE}[domains]\naccept = ["example.org"]\n[listen]\nmx = ["192.0.2.25:25", "0.0.0.0:2525", "localhost:26"]\n'
+    )
+    assert way_out(parse(text)).world.own_addresses == ("192.0.2.25",)
+
+
 def test_everything_said(tmp_path: Path) -> None:
     secret, key = tmp_path / "secret", tmp_path / "dkim.pem"
     secret.write_text("open sesame\n")

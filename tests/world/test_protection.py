@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import ssl
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from relay.core.clock import SystemClock
 from relay.vault.chains import public_key_info
@@ -342,3 +344,17 @@ async def test_a_connection_made_under_one_protection_is_not_used_under_another(
         s.clock.advance(61)
         assert [one.code for one in await s.replies(Letter(BODY, "one@example.com"))] == [451]
     assert len(server.taken) == 1
+
+
+def test_dane_holds_under_uvloop_too(authority: Authority) -> None:
+    async def through(pair: Pair, data: bytes) -> int:
+        async with FakeSmtp(context=server_context(pair)) as server:
+            zone = with_tlsa(server.port, tlsa(3, 1, 1, data))
+            async with site(zone, server.port, signed=[""]) as s:
+                (answer,) = await s.replies(Letter(BODY, "one@example.com"))
+                return answer.code
+
+    pair = authority.issue("elsewhere.example", stem="dane-uvloop")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(through(pair, spki(pair))) == 250
+        assert runner.run(through(pair, b"another")) == 451
