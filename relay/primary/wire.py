@@ -169,7 +169,8 @@ class Wire(asyncio.Protocol):
     def leave(self) -> None:
         """QUIT without waiting for the answer."""
         if self.broken is None and self._transport is not None:
-            self._transport.write(b"QUIT\r\n")
+            if not self._transport.is_closing():  # uvloop raises where asyncio says nothing
+                self._transport.write(b"QUIT\r\n")
             self._break("closed by us")
             self._transport.close()
 
