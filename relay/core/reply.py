@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import msgspec
@@ -49,10 +50,15 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
 
     def encode(self) -> bytes:
         """The bytes on the wire (RFC 5321 4.2.1); CR, LF and NUL in the text become blanks."""
-        *most, last = [_CONTROLS.sub(" ", line) for line in self.lines] or [""]
-        code = self.code
-        text = "".join([f"{code}-{line}\r\n" for line in most])
-        return f"{text}{code} {last}\r\n".encode("utf-8", "replace")
+        return _encoded(self.code, self.lines)
+
+
+@functools.lru_cache(maxsize=512)
+def _encoded(code: int, lines: tuple[str, ...]) -> bytes:
+    """Most replies are said over and over."""
+    *most, last = [_CONTROLS.sub(" ", line) for line in lines] or [""]
+    text = "".join([f"{code}-{line}\r\n" for line in most])
+    return f"{text}{code} {last}\r\n".encode("utf-8", "replace")
 
 
 def reply(code: int, text: str) -> Reply:

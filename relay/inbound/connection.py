@@ -79,6 +79,7 @@ class Connection(SMTP):
         self._stopping = False
         self._idle = False
         self._out = bytearray()
+        self._said: dict[CodeClass, int] = {}
         self._handler: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._choked = False
@@ -113,6 +114,7 @@ class Connection(SMTP):
         if self._handler is not None:
             self._handler.cancel()
         self.transport = None
+        self.count_replies()
         self._part_ended()
 
     def pause_writing(self) -> None:
@@ -246,7 +248,8 @@ class Connection(SMTP):
 
     def say(self, answer: Reply) -> None:
         """Queue a reply; it leaves before the next wait for the peer."""
-        self.services.metrics.replies[_CLASSES[answer.code // 100]].inc()
+        kind = _CLASSES[answer.code // 100]
+        self._said[kind] = self._said.get(kind, 0) + 1
         self._out += answer.encode()
 
     def say_text(self, text: str) -> None:
@@ -278,6 +281,12 @@ class Connection(SMTP):
             raise Gone from None
         finally:
             self._room = None
+
+    def count_replies(self) -> None:
+        """Now and then, and at the end: one by one they would cost as much as the work that they count."""
+        for kind, number in self._said.items():
+            self.services.metrics.replies[kind].inc(number)
+        self._said.clear()
 
     def fault(self, kind: SmtpFault) -> None:
         """Count a breach."""

@@ -326,6 +326,7 @@ class Verbs(Connection):
 
     def _transaction(self, result: Transaction) -> None:
         self.services.metrics.transactions[self.listener.name, result].inc()
+        self.count_replies()
 
 
 def _outcome(finished: Finished) -> Transaction:

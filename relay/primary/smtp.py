@@ -70,6 +70,9 @@ class SmtpPool:
             self._idle.pop()[1].wire.leave()
 
     async def _slot(self) -> None:
+        if not self._slots.locked():
+            await self._slots.acquire()
+            return
         try:
             async with asyncio.timeout(self._limits.wait):
                 await self._slots.acquire()

@@ -178,12 +178,12 @@ class Wire(asyncio.Protocol):
         if self.broken is None:
             self._wanted = count
             self._arrival = self._loop.create_future()
+            # One bare timer instead of `asyncio.timeout`: this is done for every command.
+            timer = self._loop.call_later(seconds, self.kill, "server did not answer in time")
             try:
-                async with asyncio.timeout(seconds):
-                    await self._arrival
-            except TimeoutError:
-                self.kill("server did not answer in time")
+                await self._arrival
             finally:
+                timer.cancel()
                 self._arrival, self._wanted = None, 0
         if len(self._replies) < count:
             raise Broken(self.broken or "server did not answer in time")

@@ -8,7 +8,7 @@
 Invariants
 1. `commit` returns only after the store has the whole item on stable storage (promise 1).
 2. Memory per draft is a few chunks, whatever the message's size.
-3. A commit that has begun is finished, even when the connection that asked for it goes away.
+3. A commit that has begun is finished, even when the connection that asked for it goes away (store contract 3).
 4. What a draft staged and did not commit is dropped by `discard`, or by the sweep when the process dies.
 """
 
@@ -74,7 +74,6 @@ class Intake:
         self._account_of = account_of
         self._entropy = entropy
         self._accounts: dict[str, NewAccount | None] = {}
-        self._finishing: set[asyncio.Task[Accepted]] = set()
         self._confirmed: list[ItemId] = []
         self._confirming: asyncio.Task[None] | None = None
 
@@ -97,23 +96,10 @@ class Intake:
         if self._confirming is None:
             self._confirming = asyncio.get_running_loop().create_task(self._confirm())
 
-    async def finish(self, accepting: asyncio.Task[Accepted]) -> Accepted:
-        """Wait for a commit that outlives its waiter."""
-        self._finishing.add(accepting)
-        accepting.add_done_callback(self._finished)
-        return await asyncio.shield(accepting)
-
     async def drain(self) -> None:
-        """Before shutdown: wait for commits whose connections are gone, and for confirmations."""
-        while self._finishing:
-            await asyncio.wait(set(self._finishing))
+        """Before shutdown: wait for confirmations. Commits that were handed over are finished by the store."""
         if self._confirming is not None:
             await self._confirming
-
-    def _finished(self, accepting: asyncio.Task[Accepted]) -> None:
-        self._finishing.discard(accepting)
-        if not accepting.cancelled():
-            accepting.exception()  # its waiter, if any is left, has it; nobody else wants the "never retrieved" line
 
     async def _confirm(self) -> None:
         try:
@@ -173,38 +159,43 @@ class Draft:
     ) -> Accepted:
         """Make it durable. With `intent` the item is born INTENT under a lease of ours (cut-through).
 
-        Raises StoreUnavailable: nothing was promised. A cancelled commit is finished in the background.
+        Raises StoreUnavailable: nothing was promised. A cancelled commit is finished by the store.
         """
         if self._done:
             raise RuntimeError("a draft is committed once")
         self._done = True
-        accepting = asyncio.get_running_loop().create_task(self._commit(envelope, origin, intent=intent, route=route))
-        return await self._intake.finish(accepting)
+        try:
+            new = self._item(envelope, origin, intent=intent, route=route)
+            crash.point("spool.accept.before_store")
+            accepted = await self._intake.store.accept(new, now=new.received_at)
+        except StoreUnavailable:
+            await self._forget()
+            raise
+        finally:
+            self._release()
+        crash.point("spool.accept.after_store")
+        return accepted
 
     async def discard(self) -> None:
         """Drop what was received, unless it was committed. Idempotent."""
         if self._done:
-            return  # a commit that is under way still needs what is held, and lets go of it by itself
+            return  # a commit lets go by itself
         self._done = True
         self._release()
-        if self._staged:
-            try:
-                await self._intake.store.discard(self.item)
-            except StoreUnavailable:
-                return  # the sweep drops it later
+        await self._forget()
 
     async def _stage(self) -> None:
         sealed, self._sealed = self._sealed, []
         await self._intake.store.put_chunks(self.item, self._staged, sealed, now=self._intake.clock.now())
         self._staged += len(sealed)
 
-    async def _commit(self, envelope: Envelope, origin: Origin, *, intent: bool, route: Route) -> Accepted:
+    def _item(self, envelope: Envelope, origin: Origin, *, intent: bool, route: Route) -> NewItem:
         intake = self._intake
         now = intake.clock.now()
         self._sealed.append(self._key.seal_chunk(self._staged + len(self._sealed), True, bytes(self._open)))
         found = scan(self._head, _HEAD).message_id()
         shown = route is Route.PRIMARY
-        new = NewItem(
+        return NewItem(
             id=self.item,
             state=ItemState.INTENT if intent else ItemState.PENDING,
             received_at=now,
@@ -225,19 +216,10 @@ class Draft:
             owner=intake.settings.owner if intent else None,
             lease_until=now + intake.settings.lease_seconds if intent else 0.0,
         )
-        crash.point("spool.accept.before_store")
-        try:
-            accepted = await intake.store.accept(new, now=now)
-        except StoreUnavailable:
-            self._release()
-            if self._staged:
-                await self._forget()
-            raise
-        crash.point("spool.accept.after_store")
-        self._release()
-        return accepted
 
     async def _forget(self) -> None:
+        if not self._staged:
+            return
         try:
             await self._intake.store.discard(self.item)
         except StoreUnavailable:

@@ -10,6 +10,7 @@ Fields of the envelope and replies of peers enter, bytes with CRLF leave.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Iterable
@@ -53,6 +54,11 @@ def received(envelope: Envelope, origin: Origin, item: ItemId, *, hostname: str)
 
 def _date(at: float) -> str:
     """RFC 5322 3.3, in UTC; `-0000` would say that the zone is not known."""
+    return _second(int(at))
+
+
+@functools.lru_cache(maxsize=16)
+def _second(at: int) -> str:
     return formatdate(at).replace("-0000", "+0000")
 
 

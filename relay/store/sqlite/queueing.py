@@ -52,16 +52,12 @@ class _Accept:
     def _first(self, tx: Tx) -> tuple[ItemId, ItemState] | None:
         """Contract 2; and an accept that is repeated because its answer was lost finds itself."""
         new = self.new
-        if new.dedup is not None:
-            first = tx.execute(
-                "SELECT id, state FROM item WHERE dedup = ? AND received_at > ? AND state <> 'refused' "
-                "ORDER BY n LIMIT 1",
-                (new.dedup, self.now - self.dedup_window),
-            ).fetchone()
-            if first is not None:
-                return ItemId(first[0]), ItemState(first[1])
-        itself = tx.execute("SELECT state FROM item WHERE id = ?", (new.id,)).get
-        return None if itself is None else (new.id, ItemState(itself))
+        row = tx.execute(
+            "SELECT id, state FROM item WHERE id = ? UNION ALL SELECT id, state FROM (SELECT id, state FROM item "
+            "WHERE dedup = ? AND received_at > ? AND state <> 'refused' ORDER BY n LIMIT 1) LIMIT 1",
+            (new.id, new.dedup, self.now - self.dedup_window),
+        ).fetchone()
+        return None if row is None else (ItemId(row[0]), ItemState(row[1]))
 
     def _write(self, tx: Tx, n: int) -> None:
         new, now = self.new, self.now
