@@ -10,8 +10,8 @@
 15. **Names change only under the version they were read at** (`FolderTree.version`): `StaleFolders`, and nothing was
     changed, where somebody else was faster. So the store, which cannot read names, never breaks a hierarchy.
 16. **A mailbox that was deleted keeps its id**: the id is never given out again, and the journal may name it for ever.
-17. **An appended message is its mailbox's**: no `claim` returns it, `purge` takes it only once no mailbox shows it.
-    Reconcile moves it to DELIVERED when the primary has it.
+17. **An appended message is its mailbox's**: it is never PENDING, so no queue sends it; `purge` takes it only once no
+    mailbox shows it. Reconcile claims it (STORED, route MAILBOX) and moves it to DELIVERED when the primary has it.
 18. **An account's mail outlives its journal.** `purge` leaves the items of an account alone while it has a journal
     record, not yet forgotten, that is younger than the purge's `changed_before`.
 19. **Keywords change one by one**, in the commit; there are at most `KEYWORD_LIMIT` of them in an account.

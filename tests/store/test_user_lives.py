@@ -39,13 +39,19 @@ FLAGS = st.integers(0, 31)
 WORDS = st.lists(st.sampled_from(["one", "two", "three"]), max_size=2, unique=True)
 NAMES = st.sampled_from("abc").map(name_of)
 QUOTAS = st.none() | st.builds(Quota, st.none() | st.integers(0, 12), st.none() | st.integers(0, 1200))
-CHANGES: st.SearchStrategy[list[FolderChange]] = st.one_of(
-    st.builds(CreateFolder, NAMES, st.just(b"sealed"), st.sampled_from([None, "\\Sent"])).map(lambda one: [one]),
-    st.builds(DeleteFolder, BOXES).map(lambda one: [one]),
-    st.lists(st.builds(RenameFolder, BOXES, NAMES, st.just(b"renamed")), min_size=1, max_size=2),
-    st.builds(Subscribe, NAMES, st.just(b"sealed")).map(lambda one: [one]),
-    st.builds(Unsubscribe, NAMES).map(lambda one: [one]),
-)
+
+
+def changes_of(boxes: list[int]) -> st.SearchStrategy[list[FolderChange]]:
+    """What `change_folders` may be asked for by somebody who knows these mailboxes."""
+    box = st.sampled_from([*boxes * 3, 99])
+    one: list[st.SearchStrategy[FolderChange]] = [
+        st.builds(CreateFolder, NAMES, st.just(b"sealed"), st.sampled_from([None, "\\Sent"])),
+        st.builds(DeleteFolder, box),
+        st.builds(Subscribe, NAMES, st.just(b"sealed")),
+        st.builds(Unsubscribe, NAMES),
+    ]
+    renames = st.lists(st.builds(RenameFolder, box, NAMES, st.just(b"renamed")), min_size=1, max_size=2)
+    return st.one_of(*(each.map(lambda change: [change]) for each in one), renames, renames)
 
 
 class UserLives(RuleBasedStateMachine):
@@ -105,10 +111,11 @@ class UserLives(RuleBasedStateMachine):
         new, now = new_item(self.count, "ann", "bob", at=self.now, size=self.count), self.now
         self.both(lambda store: store.accept(new, now=now))
 
-    @rule(user=USERS, changes=CHANGES, stale=st.sampled_from([0, 0, 0, 1]))
-    def change_folders(self, user: str, changes: list[FolderChange], stale: int) -> None:
+    @rule(user=USERS, data=st.data(), stale=st.sampled_from([0, 0, 0, 1]))
+    def change_folders(self, user: str, data: st.DataObject, stale: int) -> None:
         now, mac = self.now, account(user).mac
         tree = self.both(lambda store: store.folders(mac))
+        changes = data.draw(changes_of([row.id for row in tree.mailboxes]))
         self.both(lambda store: store.change_folders(mac, tree.version + stale, changes, JOURNAL, now=now))
 
     @rule(box=BOXES, uids=UIDS, add=FLAGS, remove=FLAGS, words=WORDS, others=WORDS, replace=st.booleans())
