@@ -7,7 +7,7 @@ handed on as they are; what they mean is `outcome`'s business.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -18,7 +18,9 @@ from relay.primary.errors import NoContact, ReplyLost
 from relay.primary.smtp import SmtpPool
 from relay.replay.outcome import Verdict
 from relay.store.records import ItemRow, Route
-from relay.world.delivery import World
+
+if TYPE_CHECKING:
+    from relay.world.delivery import World  # imports dnspython and httpx, which no start of the relay waits for
 
 Trace = Callable[[Envelope, Origin, ItemId], bytes]
 """The Received line that goes ahead of the message, with CRLF (RFC 5321 4.4); it holds the item's id."""

@@ -18,14 +18,13 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
-import msgspec
-
 from relay.core.envelope import Envelope, Origin, split_address
 from relay.core.ids import ItemId
 from relay.core.reply import Reply, reply
 from relay.primary.errors import NoContact, ReplyLost
 from relay.primary.settings import SmtpSettings
 from relay.world.dkim_signer import Signer
+from relay.world.outcome import Outcome
 from relay.world.parcel import BeforeDot, Errand, Letter, Parcel, blocks, next_hop
 from relay.world.pools import Pools
 from relay.world.protection import Protection, Protector
@@ -36,14 +35,6 @@ Trace = Callable[[Envelope, Origin, ItemId], bytes]
 """The Received line that goes ahead of the message, with CRLF (RFC 5321 4.4)."""
 _SMALL = 256 * 1024
 """Up to this size a message is read once and kept for all transactions."""
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What became of the recipients, by index."""
-
-    replies: tuple[tuple[int, Reply], ...] = ()
-    unsure: tuple[int, ...] = ()
-    """Their server may have the message: the reply to the final dot was lost."""
 
 
 class World:

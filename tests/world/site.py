@@ -16,8 +16,8 @@ from relay.core.ids import ItemId
 from relay.core.reply import Reply
 from relay.primary.settings import Deadlines, PoolSettings
 from relay.store.records import ItemRow
-from relay.world.delivery import Outcome
 from relay.world.dkim_signer import DkimKey
+from relay.world.outcome import Outcome
 from relay.world.settings import DnsSettings, StsSettings, WorldSettings
 from relay.world.wayout import WayOut, WayOutSettings
 from tests.peers.dns import DnsServer, Zone, serving
