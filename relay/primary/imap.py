@@ -152,6 +152,8 @@ class ImapPrimary:
             return Verdict.UNAVAILABLE
         try:
             async with Session(self.settings.endpoint, seconds) as session:
+                if session.preauth:
+                    return Verdict.UNAVAILABLE
                 if user is not None:
                     return Verdict.OK if await self._enter(session, user, None) else Verdict.REFUSED
                 return _verdict(await session.login(master.login, master.password))

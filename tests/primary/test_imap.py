@@ -203,6 +203,27 @@ async def test_nobody_talks_us_out_of_tls(greeting: str) -> None:
     assert not any("LOGIN" in line for line in said)
 
 
+async def test_a_server_that_knows_us_already_gets_no_password() -> None:
+    """RFC 9051 11.3: PREAUTH under opportunistic TLS may be somebody in between who keeps us in clear."""
+    said: list[str] = []
+
+    def answer(tag: str, rest: str) -> str | None:
+        said.append(rest)
+        return usual(tag, rest)
+
+    async with imap_server("* PREAUTH welcome\r\n", answer) as port:
+        settings = ImapSettings(
+            Endpoint("127.0.0.1", port, TlsMode.OPPORTUNISTIC),
+            access=Access.MASTER,
+            master=Credentials("relay", "secret"),
+            seconds=1.0,
+        )
+        primary = ImapPrimary(settings)
+        assert await primary.verify("alice", "secret") is Verdict.UNAVAILABLE
+        assert await primary.enter_as_master(1.0) is Verdict.UNAVAILABLE
+    assert not any(word in line for line in said for word in ("LOGIN", "AUTHENTICATE"))
+
+
 async def test_what_comes_with_the_starttls_response_ends_it(authority: Authority) -> None:
     def answer(tag: str, rest: str) -> str | None:
         extra = "* CAPABILITY IMAP4rev1 AUTH=EVIL\r\n" if rest == "STARTTLS" else ""
