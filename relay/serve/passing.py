@@ -18,6 +18,8 @@ from relay.proto.imap import encode
 from relay.proto.imap.passing import Passing
 from relay.serve.ports import Services
 
+_COUNT_AT = 64 * 1024
+
 
 class Passage:
     """One joined pair."""
@@ -32,6 +34,8 @@ class Passage:
         """Nothing has moved since the last look."""
         self._watch: asyncio.TimerHandle
         self._expired = False
+        self._down_octets = self._up_octets = 0
+        """Passed, and not counted yet."""
 
     async def run(self, to_client: bytes, to_primary: bytes) -> None:
         """Pass until either side ends; what each had sent before goes first."""
@@ -55,6 +59,7 @@ class Passage:
         finally:
             metrics.sessions["passed"].dec()
             self._watch.cancel()
+            self._count()
             client.unpipe()
             primary.unpipe()
             primary.abort()
@@ -95,11 +100,22 @@ class Passage:
 
     def _to_client(self, data: bytes) -> bytes:
         self._quiet = False
-        self._services.metrics.passed_bytes["to_client"].inc(len(data))
+        self._down_octets += len(data)
+        if self._down_octets >= _COUNT_AT:
+            self._count()
         return self._passing.feed(data)
 
     def _to_primary(self, data: bytes) -> bytes:
         self._quiet = False
-        self._services.metrics.passed_bytes["to_primary"].inc(len(data))
+        self._up_octets += len(data)
+        if self._up_octets >= _COUNT_AT:
+            self._count()
         self._passing.client_said(data)
         return data
+
+    def _count(self) -> None:
+        """A metric costs as much as the rest of what a small command costs here: not for each of them."""
+        passed = self._services.metrics.passed_bytes
+        passed["to_client"].inc(self._down_octets)
+        passed["to_primary"].inc(self._up_octets)
+        self._down_octets = self._up_octets = 0

@@ -40,6 +40,9 @@ class Boundary:
         if not data:
             return
         self.last = data[-_LAST:] if len(data) >= _LAST else (self.last + data)[-_LAST:]
+        if not self._left and data[-1] == 10 and b"}" not in data and self._tail[-1:] in (b"", b"\n"):
+            self._tail = b"\n"  # whole lines: nearly everything that a session says
+            return
         position = 0
         if self._left:
             if len(data) <= self._left:
@@ -50,13 +53,22 @@ class Boundary:
             position, self._left, self._tail = self._left, 0, b""
         if self._tail:
             data, position = self._tail + data[position:], 0
-        while True:
-            found = _LITERAL.search(data, position)
-            if found is None:
-                break
+        while (found := _literal(data, position)) is not None:
             position = found.end() + int(found[1])
             if position >= len(data):
                 self._left = position - len(data)
                 self._tail = b"}"
                 return
         self._tail = data[max(position, len(data) - _TAIL) :] or b"}"
+
+
+def _literal(data: bytes, position: int) -> re.Match[bytes] | None:
+    """The next literal head. By way of its closing brace: `find` reads a block ten times as fast as `re` does."""
+    close = position
+    while (close := data.find(b"}", close)) >= 0:
+        opening = data.rfind(b"{", max(position, close - _TAIL), close)
+        found = _LITERAL.match(data, opening) if opening >= 0 else None
+        if found is not None:
+            return found
+        close += 1
+    return None
