@@ -63,6 +63,7 @@ TABLE: MappingProxyType[str, Shown] = MappingProxyType(
         "STARTTLS": Shown(Login.BEFORE, Given.TLS_POSSIBLE, own=True),  # RFC 9051 6.2.1
         "LOGINDISABLED": Shown(Login.BEFORE, Given.LOGIN_FORBIDDEN, own=True),  # RFC 9051 6.2.3
         "AUTH=PLAIN": Shown(Login.BEFORE, Given.LOGIN_POSSIBLE, own=True),
+        "AUTH=LOGIN": Shown(Login.BEFORE, Given.LOGIN_POSSIBLE, own=True),
         "AUTH=XOAUTH2": Shown(Login.BEFORE, Given.LOGIN_POSSIBLE, own=True),
         "AUTH=OAUTHBEARER": Shown(Login.BEFORE, Given.LOGIN_POSSIBLE, own=True),  # RFC 7628 3
         "SASL-IR": Shown(Login.BEFORE, own=True),  # RFC 4959 3
