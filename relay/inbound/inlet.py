@@ -5,6 +5,7 @@
    or `close`).
 3. A line that exceeds its limit is eaten to its end and reported once; it is never taken for two.
 4. Who waits longer than it may gets TimeoutError. One bare timer instead of `asyncio.timeout`: this is done per line.
+5. What `block` has is held back for two milliseconds at most.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from relay.inbound.budget import ByteBudget
 
 HIGH_WATER = 128 * 1024
 LOW_WATER = 32 * 1024
+ENOUGH = 32 * 1024
+_MOMENT = 0.002
+"""Seconds that a few octets of content wait for more."""
 
 
 class Gone(Exception):
@@ -39,6 +43,9 @@ class Inlet:
         self._closed = False
         self._paused = False
         self._expired = False
+        self._enough = 0
+        """Octets that `block` waits for at best; 0 while nobody waits for a block."""
+        self._rested = False
         self._arrival: asyncio.Future[None] | None = None
 
     # --- the transport's side ---
@@ -55,7 +62,8 @@ class Inlet:
         self._buffer += data
         self._budget.take(len(data))
         self._balance()
-        self._wake()
+        if not self._enough or self._gathered or len(self._buffer) == len(data):
+            self._wake()
 
     def end(self) -> None:
         """No more will arrive."""
@@ -120,17 +128,43 @@ class Inlet:
                 timer.cancel()
 
     async def block(self, most: int, *, within: float | None = None) -> bytes:
-        """Some octets, at least one, `within` seconds. Gone, TimeoutError."""
+        """Some octets, at least one, `within` seconds. Gone, TimeoutError.
+
+        Content comes in many small pieces, and each costs a turn: a moment is given to gather some (invariant 5).
+        """
         self._settle()
-        if not self._buffer:
+        self._enough = min(most, ENOUGH)
+        if self._gathered:
+            self._enough = 0
+        else:
             timer = self._arm(within)
+            moment = self._loop.call_later(_MOMENT, self._rest) if self._buffer else None
             try:
-                while not self._buffer:
-                    await self._more()
+                while not self._gathered:
+                    try:
+                        await self._more()
+                    except (Gone, TimeoutError):
+                        if self._buffer:
+                            break
+                        raise
+                    if moment is None and self._buffer and not self._gathered:
+                        moment = self._loop.call_later(_MOMENT, self._rest)
             finally:
-                if timer is not None:
-                    timer.cancel()
+                self._enough, self._rested = 0, False
+                for handle in (timer, moment):
+                    if handle is not None:
+                        handle.cancel()
         return self._cut(min(most, len(self._buffer)))
+
+    @property
+    def _gathered(self) -> bool:
+        """Whether what is there is worth a turn: enough, the end of data by the look of it, or all for now."""
+        buffer = self._buffer
+        return len(buffer) >= self._enough or buffer.endswith(b".\r\n") or (self._rested and bool(buffer))
+
+    def _rest(self) -> None:
+        self._rested = True
+        self._wake()
 
     def unread(self, data: bytes) -> None:
         """Put back the tail of the last block."""
