@@ -211,8 +211,9 @@ class Session:
     def close(self) -> None:
         """Hang up. Idempotent."""
         if self._protocol is not None:
-            if self._protocol.gone is None and self._protocol.transport is not None:
-                self._protocol.transport.write(b"bye LOGOUT\r\n")
+            transport = self._protocol.transport
+            if self._protocol.gone is None and transport is not None and not transport.is_closing():
+                transport.write(b"bye LOGOUT\r\n")
             self._protocol.die("closed by us")
 
     async def login(self, user: str, password: str, *, authzid: str = "") -> Answer:
