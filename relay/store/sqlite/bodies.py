@@ -11,14 +11,15 @@ from relay.store.api import StoreUnavailable
 from relay.store.mailbox_records import Body
 from relay.store.records import NewItem, Sealed
 from relay.store.sqlite.jobs import Tx
-from relay.store.sqlite.part import Part, short_name
+from relay.store.sqlite.part import Part, listed, short_name
 
 CHUNK_BITS = 20
 """key = n << CHUNK_BITS | index."""
 MOST_CHUNKS = 1 << CHUNK_BITS
-_BODY = (
+_BODIES = (
     "SELECT i.id, i.size, i.key_id, i.wrapped_key, i.chunk_count, c.data "
-    "FROM item i LEFT JOIN chunk c ON c.key = i.n << ? WHERE i.id = ? AND i.state <> 'purged'"
+    "FROM json_each(?) wanted CROSS JOIN item i ON i.id = wanted.value LEFT JOIN chunk c ON c.key = i.n << ? "
+    "WHERE i.state <> 'purged'"
 )
 
 
@@ -74,12 +75,8 @@ class Bodies(Part):
         """See the contract."""
 
         def read(connection: apsw.Connection) -> dict[ItemId, Body]:
-            found: dict[ItemId, Body] = {}
-            for item in items:
-                row = connection.execute(_BODY, (CHUNK_BITS, item)).fetchone()
-                if row is not None:
-                    found[item] = Body(*row)
-            return found
+            found = connection.execute(_BODIES, (listed(items), CHUNK_BITS))
+            return {ItemId(row[0]): Body(*row) for row in found}
 
         return await self._read(read)
 

@@ -9,7 +9,7 @@ import apsw
 from relay.core.ids import ItemId
 from relay.store.records import Sealed
 from relay.store.sqlite.jobs import Tx
-from relay.store.sqlite.part import Part
+from relay.store.sqlite.part import Part, listed
 
 
 class Derived(Part):
@@ -19,15 +19,12 @@ class Derived(Part):
         """See the contract."""
 
         def read(connection: apsw.Connection) -> dict[ItemId, Sealed]:
-            found: dict[ItemId, Sealed] = {}
-            for item in items:
-                data = connection.execute(
-                    "SELECT d.data FROM item i JOIN derived d ON d.item = i.n WHERE i.id = ? AND d.kind = ?",
-                    (item, kind),
-                ).get
-                if data is not None:
-                    found[item] = data
-            return found
+            found = connection.execute(
+                "SELECT i.id, d.data FROM json_each(?) wanted CROSS JOIN item i ON i.id = wanted.value "
+                "JOIN derived d ON d.item = i.n AND d.kind = ?",
+                (listed(items), kind),
+            )
+            return {ItemId(item): data for item, data in found}
 
         return await self._read(read)
 

@@ -14,19 +14,22 @@ from relay.store.rules import check_appended, check_quota
 from relay.store.sqlite import bodies, journal, keywords, messages, rows
 from relay.store.sqlite.jobs import Tx
 from relay.store.sqlite.moments import Moment
-from relay.store.sqlite.part import Part, short_name
+from relay.store.sqlite.part import Part, listed, short_name
 
 _LAST = (1 << 63) - 1
+_NAMED = "WHERE mailbox = ? AND uid IN (SELECT value FROM json_each(?)) ORDER BY uid"
 
 
 def _named(connection: apsw.Connection, mailbox: int, uids: Sequence[int]) -> list[MessageRow]:
     wanted = sorted(set(uids))
     if wanted and len(wanted) == wanted[-1] - wanted[0] + 1:
         return _between(connection, mailbox, wanted[0] - 1, wanted[-1], len(wanted))
-    found = (
-        connection.execute(rows.MESSAGE + "WHERE mailbox = ? AND uid = ?", (mailbox, uid)).fetchone() for uid in wanted
+    return rows.messages(
+        connection.execute(
+            rows.MESSAGE + _NAMED,
+            (mailbox, listed(wanted)),
+        )
     )
-    return rows.messages(row for row in found if row is not None)
 
 
 def _between(connection: apsw.Connection, mailbox: int, after: int, up_to: int, limit: int) -> list[MessageRow]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -59,6 +60,11 @@ def short_name(connection: apsw.Connection, item: ItemId) -> int | None:
     """The `n` of an item."""
     n: int | None = connection.execute("SELECT n FROM item WHERE id = ?", (item,)).get
     return n
+
+
+def listed(values: Sequence[str] | Sequence[int]) -> str:
+    """For `json_each(?)`: many keys in one statement, six times as fast as a statement for each."""
+    return json.dumps(values)
 
 
 def marks(values: Sequence[Any]) -> str:
