@@ -61,6 +61,9 @@ async def test_an_outage_from_end_to_end(here: Scene) -> None:
         once(there, *contents)
         assert len(there) == len(contents) + (address == ALICE)
     once(here.arrived(ALICE), before)
+    # Those that went ahead were looked for in the primary's mailboxes, and are there.
+    await here.until(lambda: (here.relay.status()["canaries"] or {}).get("seen") == 3)
+    assert here.relay.metric("relay_replay_canaries_total", result="seen") == 3
     await here.until(lambda: here.relay.smtp_mode() == "normal")
     after = message("after")
     await here.accept(after, ALICE)
