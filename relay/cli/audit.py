@@ -140,8 +140,8 @@ def _print(report: Report, *, well: bool) -> None:
             f"{report.possibly_twice} were sent again without proof that the first attempt had failed; they may have "
             "arrived twice. `relay queue show ID` says to whom; of two copies, either may be deleted:"
         )
-        for item in report.sent_again:
-            out.print(f"  {item}")
+        for name in report.sent_again:
+            out.print(f"  {name}")
         if report.possibly_twice > len(report.sent_again):
             out.print(f"  ... and {report.possibly_twice - len(report.sent_again)} more")
     if report.verified_bodies is not None:
