@@ -1,12 +1,11 @@
 """Small messages read whole and several at a time: what a mailbox is full of.
 
 A message that fits into one sealed chunk costs the same whether a part or all of it is wanted, and the time goes into
-waiting for the store, so it is waited for side by side. Larger ones are read by the piece where they are needed.
+asking the store, so it is asked once for many. Larger ones are read by the piece where they are needed.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 
 from relay.core.errors import Damaged
@@ -16,7 +15,7 @@ from relay.store.records import MessageRow
 from relay.vault.sealing import CHUNK_SIZE
 
 WIDTH = 16
-"""Messages read side by side; memory is at most so many chunks."""
+"""Messages read at once; memory is at most so many chunks."""
 
 
 def groups(rows: Sequence[MessageRow]) -> Iterator[Sequence[MessageRow]]:
@@ -26,17 +25,4 @@ def groups(rows: Sequence[MessageRow]) -> Iterator[Sequence[MessageRow]]:
 
 async def load(mailboxes: Mailboxes, rows: Sequence[MessageRow]) -> dict[ItemId, bytes | Damaged]:
     """Contents of the small messages among (at most `WIDTH`) rows; those that are gone are left out. NotNow."""
-    small = [row.item for row in rows if row.size <= CHUNK_SIZE]
-    found: dict[ItemId, bytes | Damaged] = {}
-    answers = await asyncio.gather(*(_read(mailboxes, item) for item in small), return_exceptions=True)
-    for item, answer in zip(small, answers, strict=True):
-        if isinstance(answer, BaseException) and not isinstance(answer, Damaged):
-            raise answer
-        if answer is not None:
-            found[item] = answer
-    return found
-
-
-async def _read(mailboxes: Mailboxes, item: ItemId) -> bytes | None:
-    message = await mailboxes.open_message(item)
-    return None if message is None else await message.read()
+    return await mailboxes.contents([row.item for row in rows if row.size <= CHUNK_SIZE])

@@ -9,8 +9,8 @@ import pytest
 
 from relay.proto.imap.client import Data
 from relay.proto.imap.flags import Flags, System
-from relay.spool.read import StoredMessage
 from relay.store.records import SystemFlag
+from relay.vault.sealing import MessageKey
 from tests.serve.client import Client
 from tests.serve.conftest import BOB, MESSAGE, Front
 
@@ -352,13 +352,13 @@ async def test_a_large_body_is_streamed(front: Front) -> None:
 async def test_a_damaged_message_is_told_and_the_others_are_served(front: Front) -> None:
     items = await front.deliver(MESSAGE, MESSAGE + b"2")
     client = await front.user()
-    real = StoredMessage._open_chunk
+    real = MessageKey.open_chunk
 
-    def broken(self: StoredMessage, index: int, sealed: bytes | None) -> bytes:
-        return real(self, index, None if self.row.id == items[0] else sealed)
+    def broken(self: MessageKey, index: int, last: bool, sealed: bytes) -> bytes:
+        return real(self, index, last, sealed[:-1] if self.item == items[0] else sealed)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StoredMessage, "_open_chunk", broken)
+        patch.setattr(MessageKey, "open_chunk", broken)
         answer = await client.command("FETCH 1:2 (UID ENVELOPE)")
     assert (answer.status, answer.code) == ("NO", "UNAVAILABLE")
     assert [e.number for e in client.untagged if isinstance(e, Data)] == [2]
