@@ -16,7 +16,7 @@ class SqliteSettings(msgspec.Struct, frozen=True):
     """Most write jobs that share a commit..."""
     group_bytes: int = 16 * 1024 * 1024
     """...and most body bytes."""
-    gather: float = 0.004
+    gather: float = 0.008
     """Longest wait for jobs that will share the commit of one that is there; only while that has brought some."""
     lazy_delay: float = 0.2
     """How long writes that nobody waits for may look for a group to join."""
