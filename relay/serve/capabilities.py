@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from relay.proto.imap.capabilities import BASIC
+
+OFFERS: frozenset[str] = BASIC
+"""What the standby understands (`proto.imap.capabilities`)."""
+
 _ALWAYS = "IMAP4rev1 ID ENABLE"
 _BEFORE_LOGIN = "LITERAL- SASL-IR"
 """RFC 7888 5: a stranger's non-synchronising literals are small ones."""

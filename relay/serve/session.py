@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from types import MappingProxyType
 from typing import Any
 
@@ -25,7 +25,7 @@ from relay.proto.imap.limits import AFTER_LOGIN
 from relay.proto.imap.receiver import Event, Frame, LiteralOffered, Rejected
 from relay.serve import changing, fetching, folders, idling, searching
 from relay.serve.answers import DONE, Answer, HalfSaid, no
-from relay.serve.capabilities import after_login
+from relay.serve.capabilities import OFFERS, after_login
 from relay.serve.common import identify
 from relay.serve.ports import Services
 from relay.serve.selected import Selected
@@ -48,9 +48,18 @@ class Session:
         self.account = account
         self.summaries = Summaries(services.mailboxes)
         self.selected: Selected | None = None
+        self.offers: Set[str] = OFFERS
+        """Extensions that this session understands."""
+        self.enabled: frozenset[str] = frozenset()
+        """What ENABLE has switched on."""
         self.name = secrets.token_hex(8)
         """Names this session in the journal."""
         talk.receiver.widen(AFTER_LOGIN.with_stream(_OFFERED))
+
+    @property
+    def utf8(self) -> bool:
+        """Mailbox names are UTF-8 on the wire (RFC 6855 3, RFC 9051 5.1)."""
+        return not self.enabled.isdisjoint(("UTF8=ACCEPT", "IMAP4rev2"))
 
     async def run(self) -> None:
         """Until the client leaves. Gone."""
@@ -100,7 +109,7 @@ class Session:
 
     async def _frame(self, frame: Frame) -> tuple[str, str]:
         """Name and status, for the figures."""
-        parsed, tag = grammar.parse(frame.tokens), frame.tag
+        parsed, tag = grammar.parse(frame.tokens, utf8=self.utf8, offers=self.offers), frame.tag
         if isinstance(parsed, grammar.Invalid):
             if parsed.bad_charset:
                 self.talk.no(tag, parsed.text, b"BADCHARSET (US-ASCII UTF-8)")  # RFC 9051 6.4.4
