@@ -42,7 +42,7 @@ WORDS = frozenset(
     at level logger event node worker error frames cause where dropped
     conn session item items client peer host port listen listener route service mode old new to state states
     tls cipher protocol capability command phase stage step action kind source signal result outcome status
-    code enhanced gate fault exit lease owner key_id version task task_name part
+    code enhanced gate fault exit lease owner key_id version task task_name part notice
     """.split()  # noqa: SIM905  # a column of words is easier to review than a list of literals
 )
 """Keys whose value is an identifier, or a list of identifiers."""

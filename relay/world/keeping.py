@@ -43,7 +43,7 @@ class SealedSetting:
             sealed = await self._store.setting(self._name)
             return None if not sealed else self._vault.open(f"setting:{self._name}", sealed)
         except (StoreUnavailable, Damaged) as error:
-            _log.warning("memory_not_read", name=self._name, error=type(error).__name__)
+            _log.warning("memory_not_read", part=self._name, error=type(error).__name__)
             return None
 
     async def save(self, value: bytes) -> None:
@@ -52,4 +52,4 @@ class SealedSetting:
             sealed = self._vault.seal(f"setting:{self._name}", value)
             await self._store.put_setting(self._name, sealed, now=self._clock.now())
         except StoreUnavailable:
-            _log.warning("memory_not_written", name=self._name)
+            _log.warning("memory_not_written", part=self._name)

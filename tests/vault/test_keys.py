@@ -34,6 +34,7 @@ def test_made_private_and_read_back(tmp_path: Path) -> None:
 def test_rotation_keeps_the_old_keys(tmp_path: Path) -> None:
     path = tmp_path / "relay.key"
     before = init_key_file(path)
+    apart = init_key_file(tmp_path / "apart.key")
     wrapped = before.wrap(b"data", b"aad")
     after = add_key(path)
     assert after.active != before.active
@@ -42,7 +43,8 @@ def test_rotation_keeps_the_old_keys(tmp_path: Path) -> None:
         assert ring.unwrap(*wrapped, b"aad") == b"data"
         assert ring.wrap(b"data", b"aad")[0] == after.active
     with pytest.raises(MissingKey, match=after.active):
-        before.unwrap(*after.wrap(b"data", b"aad"), b"aad")
+        apart.unwrap(*after.wrap(b"data", b"aad"), b"aad")
+    assert before.unwrap(*after.wrap(b"data", b"aad"), b"aad") == b"data"  # its file has the key by now
     assert path.stat().st_mode & 0o777 == 0o600
     assert len(add_key(path).names) == 3
 
