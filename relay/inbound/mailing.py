@@ -14,7 +14,7 @@ answer (it is away, or has lost contact, or quarrels with us) the recipient dire
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 
 import msgspec
 
@@ -36,6 +36,8 @@ from relay.spool.queue import Result
 from relay.store.records import Accepted, Lease
 
 _log = logger("inbound.mailing")
+_MOMENT = 0.001
+"""Seconds."""
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -152,7 +154,7 @@ class Mailing:
         if isinstance(outcome, Answered) and delivered:
             # The item is durable and so is the intent: what a crash leaves unrecorded is looked for in the primary,
             # whether the sender has heard of it or not. So the sender need not wait for this commit.
-            services.finishing.start(recording)
+            services.finishing.start(_afterwards(recording))
             return Finished(replies.with_code(outcome.reply), accepted, delivered=True)
         if await recording and isinstance(outcome, Answered):
             services.intake.confirm(accepted.item)  # should it come again, it is another message
@@ -276,8 +278,14 @@ class Mailing:
         )
 
 
+async def _afterwards(work: Awaitable[object]) -> None:
+    """First the reply leaves; what nobody waits for comes a moment later."""
+    await asyncio.sleep(_MOMENT)
+    await work
+
+
 async def _committed(committing: asyncio.Future[Accepted]) -> None:
-    if (await asyncio.shield(committing)).lease is None:
+    if (await committing).lease is None:  # a cancelled wait does not undo it (store contract 3)
         raise _NotOurs
 
 

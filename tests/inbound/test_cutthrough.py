@@ -54,6 +54,7 @@ async def test_the_primary_s_own_words_are_the_sender_s() -> None:
         assert outcome.final.text == "2.6.0 <x@y> primary has it as 4711"
         (taken,) = primary.taken
         assert taken.content == TRACE + MESSAGE
+        await world.spool.until_state(ItemState.DELIVERED)
         assert (taken.reverse_path, taken.recipients) == ("a@example.net", ["bob@example.org"])
         stored = world.spool.only
         assert stored.content == MESSAGE
@@ -252,6 +253,7 @@ async def test_a_deferred_recipient_is_taken_only_when_known() -> None:
         assert outcome.recipients[0].text == "4.2.0 greylisted"
         assert outcome.accepted
         assert primary.taken[0].recipients == ["bob@example.org"]
+        await world.spool.until_state(ItemState.PENDING)
         stored = world.spool.only
         assert [r.address for r in stored.envelope.recipients] == ["grey-known@example.org", "bob@example.org"]
         # One is delivered, one is still owed: the item waits, and the record says for whom.
@@ -438,7 +440,7 @@ async def test_a_slow_sender_does_not_occupy_the_primary(again: str | Act | None
             assert stored.content == b"Subject: slow\r\n\r\ntext\r\n"
             if again is None:
                 assert answer.text == "2.6.0 ok"
-                assert stored.state is ItemState.DELIVERED
+                await world.spool.until_state(ItemState.DELIVERED)
                 assert [taken.content for taken in primary.taken] == [TRACE + stored.content]
             else:
                 assert stored.state is ItemState.PENDING
