@@ -4,7 +4,9 @@
    a mailbox with others below it is deleted alone, and its name stays as such a level.
 2. Every change is computed from one reading of the folders and committed only if they are still the same; else it is
    computed again. Two sessions cannot make half a hierarchy each.
-3. INBOX is always there. Renaming it moves its messages to a new mailbox; nothing below it moves (RFC 9051 6.3.6).
+3. A usual mailbox (Drafts, Sent, ...) is shown where its name and its special use are free, and made when somebody
+   first uses it. So nothing is made, and journalled, that nobody wanted.
+4. INBOX is always there. Renaming it moves its messages to a new mailbox; nothing below it moves (RFC 9051 6.3.6).
 """
 
 from __future__ import annotations
@@ -61,6 +63,25 @@ class FolderRefused(Refused):
     """The name or the step is not allowed; `public` says why."""
 
 
+class TooManyFolders(FolderRefused):
+    """An account has no room for more names."""
+
+    public = "Too many mailboxes"
+
+
+class OnlyALevel(FolderRefused):
+    """There are mailboxes below this name, and it is none itself."""
+
+    public = "Mailbox has others below it and is none itself"
+
+
+class Usual(msgspec.Struct, frozen=True):
+    r"""A mailbox that every account has without having made it; `special_use` is its attribute, such as `\Sent`."""
+
+    name: str
+    special_use: str
+
+
 class Account(msgspec.Struct, frozen=True):
     """A user of the standby."""
 
@@ -88,6 +109,8 @@ class Entry(msgspec.Struct, frozen=True):
     folder: Folder | None
     children: bool
     subscribed: bool
+    usual: Usual | None = None
+    """It is made at its first use (`awaken`); until then there is no `folder`."""
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -124,12 +147,24 @@ class _Tree:
         head = name + DELIMITER
         return [other for other in self.folders if other.startswith(head)]
 
-    def listing(self) -> Listing:
+    def uses(self) -> set[str]:
+        """Special uses that a mailbox has."""
+        return {use for folder in self.folders.values() for use in (folder.row.special_use or "").split()}
+
+    def listing(self, usual: Sequence[Usual]) -> Listing:
         """Linear in the levels of all names."""
-        parents = {name[:at] for name in self.folders for at in _cuts(name)}
+        taken = self.uses()
+        asleep = {one.name: one for one in usual if one.name not in self.folders and one.special_use not in taken}
+        parents = {name[:at] for name in (*self.folders, *asleep) for at in _cuts(name)}
         entries = [
-            Entry(name, self.folders.get(name), name in parents, name in self.subscribed)
-            for name in {*self.folders, *parents, *self.subscribed}
+            Entry(
+                name,
+                self.folders.get(name),
+                name in parents,
+                name in self.subscribed or name in asleep,
+                asleep.get(name),
+            )
+            for name in {*self.folders, *parents, *self.subscribed, *asleep}
         ]
         return Listing(tuple(sorted(entries, key=lambda entry: (entry.name != INBOX, entry.name))))
 
@@ -149,11 +184,12 @@ def _cuts(name: str) -> list[int]:
 class FolderKeeper:
     """Lists and changes folders. All names as `proto.imap.names` gives them; all changes are journalled."""
 
-    def __init__(self, store: Store, vault: Vault, clock: Clock) -> None:
+    def __init__(self, store: Store, vault: Vault, clock: Clock, usual: Sequence[Usual] = ()) -> None:
         self._store = store
         self._vault = vault
         self._clock = clock
         self._names = Names(vault)
+        self._usual = tuple(usual)
 
     async def open_account(self, address: str) -> Account:
         """The account of a login (already mapped to its address), its INBOX created at first sight."""
@@ -163,7 +199,7 @@ class FolderKeeper:
 
     async def listing(self, account: Account) -> Listing:
         """Every name with its figures, children and subscription, in one read."""
-        return (await self._read(account)).listing()
+        return (await self._read(account)).listing(self._usual)
 
     async def folders(self, account: Account) -> list[Folder]:
         """All mailboxes, INBOX first, then by name."""
@@ -184,14 +220,32 @@ class FolderKeeper:
         def plan(tree: _Tree) -> tuple[list[FolderChange], Details]:
             self._check_new(tree, name)
             if len(tree.folders) >= MOST:
-                raise FolderRefused("too many mailboxes", public="Too many mailboxes")
-            taken = {one for folder in tree.folders.values() for one in (folder.row.special_use or "").split()}
-            if taken.intersection(special_use):
+                raise TooManyFolders("too many mailboxes")
+            if tree.uses().intersection(special_use):
                 raise SpecialUseTaken("special use is taken")
             change = CreateFolder(self._names.folder(account.mac, name), self._seal(name), use)
             return [change], Details(name, special_use=use)
 
         tree = await self._change(account, "create", seen, plan)
+        return tree.folders[name]
+
+    async def awaken(self, account: Account, name: str, seen: Seen) -> Folder | None:
+        """Make a usual mailbox, subscribed; None where no usual one of this name is shown."""
+        usual = next((one for one in self._usual if one.name == name), None)
+        if usual is None:
+            return None
+
+        def plan(tree: _Tree) -> tuple[list[FolderChange], Details]:
+            if name in tree.folders or usual.special_use in tree.uses():
+                raise FolderExists("the name or its use is taken")
+            mac, sealed = self._names.folder(account.mac, name), self._seal(name)
+            changes: list[FolderChange] = [CreateFolder(mac, sealed, usual.special_use), Subscribe(mac, sealed)]
+            return changes, Details(name, special_use=usual.special_use)
+
+        try:
+            tree = await self._change(account, "create", seen, plan)
+        except FolderExists:
+            return await self.folder(account, name)
         return tree.folders[name]
 
     async def rename(self, account: Account, old: str, new: str, seen: Seen) -> None:
@@ -228,7 +282,7 @@ class FolderKeeper:
             folder = tree.folders.get(name)
             if folder is None:
                 if tree.below(name):  # RFC 9051 6.3.5
-                    raise FolderRefused("only a level", public="Mailbox has others below it and is none itself")
+                    raise OnlyALevel("only a level")
                 raise NoSuchFolder("nothing of this name")
             return [DeleteFolder(folder.row.id)], Details(name)
 
@@ -240,7 +294,7 @@ class FolderKeeper:
         def plan(tree: _Tree) -> tuple[list[FolderChange], Details]:
             self._check_name(name)
             if len(tree.subscribed) >= MOST:
-                raise FolderRefused("too many subscriptions", public="Too many subscriptions")
+                raise TooManyFolders("too many subscriptions", public="Too many subscriptions")
             return [Subscribe(self._names.folder(account.mac, name), self._seal(name))], Details(name)
 
         await self._change(account, "subscribe", seen, plan)

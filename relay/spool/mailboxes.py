@@ -16,12 +16,13 @@ from relay.core.errors import Damaged
 from relay.core.ids import ItemId
 from relay.spool import deeds
 from relay.spool.deeds import Details, Seen
-from relay.spool.folders import Account, Folder, FolderKeeper, NoSuchFolder
+from relay.spool.folders import Account, Folder, FolderKeeper, NoSuchFolder, Usual
 from relay.spool.read import Reader, StoredMessage
 from relay.spool.words import Words
 from relay.store.api import Store
 from relay.store.mailbox_records import Body, Quota, Transferred, Usage
 from relay.store.records import FlagChange, MessageRow, NewKeyword
+from relay.store.rules import check_quota
 from relay.vault.sealing import Vault
 
 __all__ = ["Account", "FlagStep", "Folder", "Mailboxes", "Seen", "folder_gone"]
@@ -53,8 +54,10 @@ class FlagStep(msgspec.Struct, frozen=True):
 class Mailboxes(FolderKeeper):
     """Reads and writes of the standby's mailboxes."""
 
-    def __init__(self, store: Store, vault: Vault, clock: Clock, *, quota: Quota | None = None) -> None:
-        super().__init__(store, vault, clock)
+    def __init__(
+        self, store: Store, vault: Vault, clock: Clock, *, quota: Quota | None = None, usual: Sequence[Usual] = ()
+    ) -> None:
+        super().__init__(store, vault, clock, usual)
         self.quota = quota
         """What every account may hold; None = all that there is room for."""
         self._reader = Reader(store, vault)
@@ -87,6 +90,11 @@ class Mailboxes(FolderKeeper):
     async def usage(self, account: Account) -> Usage:
         """What the account holds."""
         return await self._store.usage(account.mac)
+
+    async def check_room(self, account: Account, more: Usage) -> None:
+        """Whether so much more may be held, as of now; the commit asks again. OverQuota."""
+        if self.quota is not None:
+            check_quota(self.quota, await self.usage(account), more)
 
     async def open_message(self, item: ItemId) -> StoredMessage | None:
         """A message's bytes; None when it is gone. Damaged when it does not verify."""
