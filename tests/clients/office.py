@@ -1,0 +1,133 @@
+"""What an office has in an outage: the relay alone, as its operator runs it, and people who know one address each.
+
+In: which users the operator has added. Out: the relay's names and ports as clients know them (a certificate that names
+them, implicit TLS and STARTTLS), and a sender outside who writes to people in the office.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from tests.clients.gateway import Ways
+from tests.peers.certs import Authority
+from tests.peers.people import password_of
+from tests.peers.ports import LOOPBACK, free_port
+from tests.peers.process import PATIENCE, PeerFailed
+from tests.peers.relay import ROOT, Relay, RelaySettings
+from tests.peers.smtpclient import SmtpClient
+
+ALICE: Final = "alice@example.org"
+BOB: Final = "bob@example.org"
+IMAP_HOST: Final = "imap.example.org"
+SMTP_HOST: Final = "smtp.example.org"
+WEB_HOST: Final = "autoconfig.example.org"
+
+
+def letter(subject: str, *, sender: str = "carol@example.net", to: str = ALICE, body: str = "Good morning.") -> bytes:
+    """A short message from outside; its Message-ID is its subject's words."""
+    number = subject.replace(" ", "-")
+    return (
+        f"From: Carol Sender <{sender}>\r\nTo: {to}\r\nSubject: {subject}\r\nMessage-ID: <{number}@example.net>\r\n"
+        f"Date: Sun, 22 Nov 2026 12:00:00 +0000\r\nMIME-Version: 1.0\r\n"
+        f"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n{body}\r\n"
+    ).encode()
+
+
+@dataclasses.dataclass(frozen=True)
+class Ports:
+    """Where the relay serves people."""
+
+    imaps: int
+    submission: int
+    submissions: int
+    https: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Office:
+    """A relay that runs, and what its users were told."""
+
+    relay: Relay
+    ports: Ports
+    ca: Path
+
+    @property
+    def ways(self) -> Ways:
+        """The public names and ports of RFC 8314 and HTTPS, as a gateway leads to them."""
+        return {
+            (WEB_HOST, 443): self.ports.https,
+            (IMAP_HOST, 993): self.ports.imaps,
+            (IMAP_HOST, 143): self.relay.imap_port,
+            (SMTP_HOST, 465): self.ports.submissions,
+            (SMTP_HOST, 587): self.ports.submission,
+        }
+
+    def add_user(self, address: str) -> str:
+        """The operator adds a user; the password."""
+        password = password_of(address)
+        command = ["user", "add", address, "--password-stdin", "-c", str(self.relay.config_file)]
+        done = subprocess.run(
+            [sys.executable, "-m", "relay", *command],
+            cwd=ROOT,
+            check=False,
+            capture_output=True,
+            text=True,
+            input=password + "\n",
+            timeout=PATIENCE,
+        )
+        if done.returncode:
+            raise PeerFailed(f"relay user add: {done.stdout}{done.stderr}")
+        return password
+
+    async def arrives(self, content: bytes, recipient: str = ALICE) -> None:
+        """Somebody outside sends this to somebody here, and it is accepted."""
+        async with await SmtpClient.connect(self.relay.mx_port) as client:
+            await client.ehlo()
+            outcome = await client.transaction("carol@example.net", [recipient], content)
+            await client.quit()
+        assert outcome.accepted, outcome
+
+    def post(self, *contents: bytes, recipient: str = ALICE) -> None:
+        """The same from a test that is no coroutine."""
+
+        async def send() -> None:
+            for content in contents:
+                await self.arrives(content, recipient)
+
+        asyncio.run(send())
+
+
+@contextlib.contextmanager
+def office(
+    authority: Authority, *, users: tuple[str, ...] = (ALICE, BOB), config: Mapping[str, Mapping[str, Any]] | None = None
+) -> Iterator[Office]:
+    """A running one. There was never a primary."""
+    ports = Ports(free_port(), free_port(), free_port(), free_port())
+    pair = authority.issue("localhost", IMAP_HOST, SMTP_HOST, WEB_HOST, stem="office")
+    listen = {
+        "imaps": [f"{LOOPBACK}:{ports.imaps}"],
+        "submission": [f"{LOOPBACK}:{ports.submission}"],
+        "submissions": [f"{LOOPBACK}:{ports.submissions}"],
+        "https": [f"{LOOPBACK}:{ports.https}"],
+    }
+    clients = {"imap_host": IMAP_HOST, "smtp_host": SMTP_HOST, "web_host": WEB_HOST}
+    # Public ports; the gateway leads from them to ours.
+    relay = Relay(RelaySettings(certificate=pair, config={"listen": listen, "clients": clients, **(config or {})}))
+    with contextlib.closing(relay):
+        made = Office(relay, ports, authority.ca)
+        for user in users:
+            made.add_user(user)
+        relay.start()
+        for port in (relay.imap_port, relay.http_port, *dataclasses.astuple(ports)):
+            relay.process.await_port(port)
+        yield made
+
+
+__all__ = ["ALICE", "BOB", "IMAP_HOST", "LOOPBACK", "SMTP_HOST", "WEB_HOST", "Office", "letter", "office"]
