@@ -214,7 +214,7 @@ async def test_files_are_private_and_reopening_keeps_everything(tmp_path: Path) 
         modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in os.scandir(tmp_path)}
     finally:
         os.umask(before)
-    assert set(modes) == {"relay.db", "relay.db-wal", "relay.db-shm", "relay.db-writer"}
+    assert set(modes) == {"relay.db", "relay.db-wal", "relay.db-shm", "relay.db-writer", "relay.db-writer-turn"}
     assert set(modes.values()) == {0o600}
     await store.close()
     store = await open_store(path, SqliteSettings())
