@@ -107,7 +107,8 @@ class Parts:
             seen=self._directory.saw,
             metrics=metrics.login,
         )
-        self._offer = Offer()
+        self._offer = Offer(store, clock)
+        feed.on_kind(ChangeKind.SETTING, self._offer.heed)
         self._pressure = Pressure(
             config.node.data_dir, wiring.pressure(config), refused=lambda lack: metrics.spool.refusals[lack].inc()
         )
@@ -337,6 +338,7 @@ class Parts:
             primary=raw,
             metrics=self._metrics.serve,
             gate=Gate(settings.limits),
+            clock=self._clock,
             offer=self._offer,
             damaged=self._damaged,
         )

@@ -267,6 +267,7 @@ class ImapSection(Section):
     )
     login_timeout: Duration = key("60s", "From connection to login.")
     idle_timeout: Duration = key("30m", "Without a command; RFC 9051 5.4 asks for 30 minutes at least.")
+    rev2: bool = key(False, "Offer IMAP4rev2 (RFC 9051) on the standby too; clients that see it may behave otherwise.")
 
 
 class ClientsSection(Section):

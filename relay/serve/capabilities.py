@@ -1,27 +1,44 @@
-"""What the standby announces (RFC 9051 7.2.2): only what it does."""
+"""What the standby understands and what it shows (RFC 9051 6.1.1): what it does, and of that what the primary showed.
+
+Which token is shown when is a table of `proto.imap.capabilities`; here is which of them this service keeps.
+"""
 
 from __future__ import annotations
 
-from relay.proto.imap.capabilities import BASIC
+from collections.abc import Collection, Set
 
-OFFERS: frozenset[str] = BASIC
-"""What the standby understands (`proto.imap.capabilities`)."""
+from relay.proto.imap import capabilities, codes
+from relay.serve.settings import ServeSettings
 
-_ALWAYS = "IMAP4rev1 ID ENABLE"
-_BEFORE_LOGIN = "LITERAL- SASL-IR"
-"""RFC 7888 5: a stranger's non-synchronising literals are small ones."""
-_AFTER_LOGIN = "LITERAL+ IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS"
+_TRANSPORT = frozenset({"STARTTLS", "LOGINDISABLED", "SASL-IR", "LITERAL-", "LITERAL+"})
+_SESSION = frozenset({"IMAP4rev1", "ID", "ENABLE", "IDLE", "UTF8=ACCEPT", "INPROGRESS"})
+_READING = frozenset(
+    {"ESEARCH", "SEARCHRES", "WITHIN", "SORT", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES", "BINARY", "PREVIEW"}
+)
+_IDENTITY = frozenset({"OBJECTID", "SAVEDATE"})
+_FOLDERS = frozenset({"NAMESPACE", "CHILDREN", "UNSELECT", "LIST-EXTENDED", "LIST-STATUS", "STATUS=SIZE"})
+_WRITING = frozenset({"UIDPLUS"})
+
+OFFERS: frozenset[str] = _TRANSPORT | _SESSION | _READING | _IDENTITY | _FOLDERS | _WRITING
+"""What every standby understands; each word has its code, and a test that asks for it."""
 
 
-def before_login(*, starttls: bool, mechanisms: tuple[str, ...]) -> bytes:
+def understood(settings: ServeSettings) -> frozenset[str]:
+    """What a session of this service understands."""
+    return OFFERS | {"IMAP4rev2"} if settings.rev2 else OFFERS
+
+
+def before_login(offers: Set[str], *, starttls: bool, mechanisms: tuple[str, ...]) -> bytes:
     """For the greeting and for CAPABILITY before login, as `CAPABILITY ...`; no mechanisms = nobody logs in here."""
-    words = [_ALWAYS, _BEFORE_LOGIN]
-    if starttls:
-        words.append("STARTTLS")
-    words += [f"AUTH={name}" for name in mechanisms] or ["LOGINDISABLED"]
-    return f"CAPABILITY {' '.join(words)}".encode("ascii")
+    words = capabilities.shown(
+        offers | {f"AUTH={name}" for name in mechanisms},
+        logged_in=False,
+        tls_possible=starttls,
+        login_possible=bool(mechanisms),
+    )
+    return codes.capability(words)
 
 
-def after_login() -> bytes:
-    """After login, as `CAPABILITY ...`."""
-    return f"CAPABILITY {_ALWAYS} {_AFTER_LOGIN}".encode("ascii")
+def after_login(offers: Set[str], primary: Collection[str] | None) -> bytes:
+    """After login, as `CAPABILITY ...`; `primary` is what it showed its users last, None = not known."""
+    return codes.capability(capabilities.shown(offers, logged_in=True, primary=primary))

@@ -29,7 +29,7 @@ from relay.proto.imap import encode, grammar
 from relay.proto.imap.receiver import Event, Frame, Line, Rejected
 from relay.proto.sasl.credentials import Credentials, Proof
 from relay.proto.sasl.mechanisms import MECHANISMS, Cancelled, Challenge, Exchange, read_password
-from relay.serve.capabilities import before_login
+from relay.serve.capabilities import before_login, understood
 from relay.serve.common import identify
 from relay.serve.offer import PASSWORDS, TOKENS
 from relay.serve.ports import Services
@@ -82,7 +82,7 @@ class Door:
 
     def _capabilities(self) -> bytes:
         starttls = not self._talk.stream.tls and self._context is not None
-        return before_login(starttls=starttls, mechanisms=self._mechanisms())
+        return before_login(understood(self._services.settings), starttls=starttls, mechanisms=self._mechanisms())
 
     def _mechanisms(self) -> tuple[str, ...]:
         """What may be tried now: passwords, and tokens where somebody judges them."""
@@ -275,6 +275,8 @@ class Door:
             services.board.evidence(Service.IMAP, Signal.OK, "login")
             services.board.evidence(Service.LOGIN, Signal.OK, "login")
             services.chores.start(self._remember(claimed))
+            if services.offer.new_to_users(answer.capabilities):
+                services.chores.start(services.offer.keep())
             way, session = ByPrimary(tag, session, answer.capabilities), None
         except NoContact as problem:
             if problem.evidence:

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Protocol
 
 from relay.accounts.login import LoginResult
+from relay.core.clock import Clock, SystemClock
 from relay.core.errors import Damaged
 from relay.core.ids import ItemId
 from relay.core.mode import ModeBoard
@@ -62,6 +63,7 @@ class Services:
     """None = there is no primary to pass anybody through to."""
     metrics: ServeMetrics
     gate: Gate
+    clock: Clock = field(default_factory=SystemClock)
     chores: Chores = field(default_factory=Chores)
     offer: Offer = field(default_factory=Offer)
     damaged: Callable[[ItemId, Damaged], Awaitable[None]] = field(default=_nothing)

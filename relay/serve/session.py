@@ -19,13 +19,13 @@ from typing import Any
 from relay.core.errors import Damaged, NotNow, PeerFault, Refused, RelayError
 from relay.obs.logs import logger
 from relay.obs.metrics import CommandResult
+from relay.proto.imap import capabilities, encode, grammar, responses
 from relay.proto.imap import commands as c
-from relay.proto.imap import encode, grammar
 from relay.proto.imap.limits import AFTER_LOGIN
 from relay.proto.imap.receiver import Event, Frame, LiteralOffered, Rejected
-from relay.serve import changing, fetching, folders, idling, searching
+from relay.serve import changing, fetching, folders, idling, searching, selecting
 from relay.serve.answers import DONE, Answer, HalfSaid, no
-from relay.serve.capabilities import OFFERS, after_login
+from relay.serve.capabilities import after_login, understood
 from relay.serve.common import identify
 from relay.serve.ports import Services
 from relay.serve.selected import Selected
@@ -48,10 +48,12 @@ class Session:
         self.account = account
         self.summaries = Summaries(services.mailboxes)
         self.selected: Selected | None = None
-        self.offers: Set[str] = OFFERS
+        self.offers: Set[str] = understood(services.settings)
         """Extensions that this session understands."""
         self.enabled: frozenset[str] = frozenset()
         """What ENABLE has switched on."""
+        self.tag = ""
+        """Of the command under way."""
         self.name = secrets.token_hex(8)
         """Names this session in the journal."""
         talk.receiver.widen(AFTER_LOGIN.with_stream(_OFFERED))
@@ -60,6 +62,11 @@ class Session:
     def utf8(self) -> bool:
         """Mailbox names are UTF-8 on the wire (RFC 6855 3, RFC 9051 5.1)."""
         return not self.enabled.isdisjoint(("UTF8=ACCEPT", "IMAP4rev2"))
+
+    @property
+    def rev2(self) -> bool:
+        """The client speaks IMAP4rev2 from now on (RFC 9051 6.3.1)."""
+        return "IMAP4rev2" in self.enabled
 
     async def run(self) -> None:
         """Until the client leaves. Gone."""
@@ -110,6 +117,7 @@ class Session:
     async def _frame(self, frame: Frame) -> tuple[str, str]:
         """Name and status, for the figures."""
         parsed, tag = grammar.parse(frame.tokens, utf8=self.utf8, offers=self.offers), frame.tag
+        self.tag = tag
         if isinstance(parsed, grammar.Invalid):
             if parsed.bad_charset:
                 self.talk.no(tag, parsed.text, b"BADCHARSET (US-ASCII UTF-8)")  # RFC 9051 6.4.4
@@ -170,7 +178,7 @@ class Session:
 
 
 async def _capability(session: Session, command: c.Capability) -> Answer:
-    session.talk.untagged(after_login())
+    session.talk.untagged(after_login(session.offers, session.services.offer.shown))
     return DONE
 
 
@@ -190,7 +198,9 @@ async def _id(session: Session, command: c.Id) -> Answer:
 
 
 async def _enable(session: Session, command: c.Enable) -> Answer:
-    session.talk.untagged(b"ENABLED")  # RFC 9051 6.3.1: what we do not have is passed over
+    words = capabilities.enabled(command.names, session.offers)
+    session.enabled |= set(words)
+    session.talk.send(responses.enabled(words))  # RFC 5161 3.1: what we do not have is passed over
     return DONE
 
 
@@ -209,13 +219,15 @@ HANDLERS: MappingProxyType[type, Callable[[Session, Any], Awaitable[Answer]]] = 
         c.ListMailboxes: folders.list_mailboxes,
         c.Namespace: folders.namespace,
         c.Status: folders.status,
-        c.Select: folders.select,
+        c.Select: selecting.select,
         c.Idle: idling.idle,
         c.Close: changing.close,
         c.Expunge: changing.expunge,
         c.StoreFlags: changing.store,
         c.Fetch: fetching.fetch,
         c.Search: searching.search,
+        c.Sort: searching.sort,
+        c.Thread: searching.thread,
         c.Create: _not_here,
         c.Delete: _not_here,
         c.Rename: _not_here,

@@ -37,6 +37,8 @@ class Deadlines(Arrival, frozen=True):
     failure: float = 1.5
     """A failed login is answered this long after it was tried, whatever the reason, so that time tells nothing."""
     goodbye: float = 5.0
+    progress: float = 10.0
+    """How long a command works in silence before its client is told that it goes on (RFC 9585 3)."""
 
 
 class ServeSettings(msgspec.Struct, frozen=True):
@@ -44,6 +46,8 @@ class ServeSettings(msgspec.Struct, frozen=True):
 
     hostname: str
     plaintext_auth: Literal["never", "loopback"] = "loopback"
+    rev2: bool = False
+    """Whether IMAP4rev2 is offered (RFC 9051)."""
     signed_tokens: bool = False
     """Whether `accounts` judges tokens by itself, so that they are taken when the primary is away."""
     token_refusal: bytes = b'{"status":"invalid_token"}'

@@ -24,7 +24,9 @@ from relay.store.records import MessageRow
 from relay.vault.sealing import CHUNK_SIZE
 
 KIND = "imap"
-LONGEST_HEADER = 64 * 1024
+PAGE = 250
+"""Summaries that are in memory together; `LONGEST_HEADER` bounds the most of it."""
+LONGEST_HEADER = 16 * 1024
 """Octets of a header section that are kept in a summary; a longer one is read from the message."""
 _VERSION = 1
 

@@ -215,6 +215,7 @@ async def open_fronts(tmp_path: Path, server_pair: Pair) -> AsyncIterator[MakeFr
                 primary=primary,
                 metrics=ServeMetrics(Maker(CollectorRegistry())),
                 gate=WatchedGate(limits),
+                clock=spool.clock,
                 damaged=note,
             )
             clients = await stack.enter_async_context(AsyncExitStack())

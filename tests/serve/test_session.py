@@ -32,10 +32,10 @@ async def test_a_first_look_around(front: Front) -> None:
     await client.script(
         f"""
         C: a1 CAPABILITY
-        S: * CAPABILITY IMAP4rev1 ID ENABLE LITERAL- SASL-IR STARTTLS AUTH=PLAIN
+        S: * CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN AUTH=LOGIN SASL-IR LITERAL- ID ENABLE
         S: a1 OK <...>
         C: a2 LOGIN {BOB} secret
-        S: a2 OK [CAPABILITY IMAP4rev1 ID ENABLE LITERAL+ IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS] Logged in
+        S: a2 OK [CAPABILITY IMAP4rev1 LITERAL+ ID ENABLE <...>] Logged in
         C: a3 ID ("name" "test")
         S: * ID ("name" "standby-relay")
         S: a3 OK Done
@@ -68,6 +68,7 @@ async def test_a_first_look_around(front: Front) -> None:
         S: * OK [UNSEEN 1] First unseen
         S: * OK [UIDVALIDITY <...>] UIDs valid
         S: * OK [UIDNEXT 3] Predicted next UID
+        S: * OK [MAILBOXID (F<...>)] Mailbox id
         S: * OK [NOMODSEQ] No mod-sequences
         S: b3 OK [READ-WRITE] Selected
         C: b4 ENABLE CONDSTORE
@@ -192,6 +193,7 @@ async def test_store_in_all_its_forms(front: Front) -> None:
         S: * 1 FETCH (UID 3)
         S: j OK Done
         C: k SELECT INBOX
+        S: * OK [CLOSED] Closed
         S: * FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft)
         S: * OK [PERMANENTFLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft \\*)] Flags kept
         S: * 1 EXISTS
@@ -199,6 +201,7 @@ async def test_store_in_all_its_forms(front: Front) -> None:
         S: * OK [UNSEEN 1] First unseen
         S: * OK [UIDVALIDITY <...>] UIDs valid
         S: * OK [UIDNEXT 4] Predicted next UID
+        S: * OK [MAILBOXID (F<...>)] Mailbox id
         S: k OK [READ-WRITE] Selected
         """
     )

@@ -15,7 +15,7 @@ from relay.primary.imap_raw import RawSettings
 from relay.primary.settings import Endpoint, TlsMode
 from relay.proto.imap.client import Continuation, Status
 from relay.proto.sasl.credentials import Proof
-from relay.serve.capabilities import before_login
+from relay.serve.capabilities import OFFERS, before_login
 from relay.serve.offer import TOKENS, Offer
 from tests.peers import workdir
 from tests.peers.certs import Pair
@@ -49,8 +49,8 @@ async def refused(client: Client, *pieces: str) -> tuple[bytes, Status]:
 
 
 def test_capabilities_name_the_mechanisms() -> None:
-    assert before_login(starttls=False, mechanisms=("PLAIN", "XOAUTH2")).endswith(b"AUTH=PLAIN AUTH=XOAUTH2")
-    assert before_login(starttls=True, mechanisms=()).endswith(b"STARTTLS LOGINDISABLED")
+    assert b" AUTH=PLAIN AUTH=XOAUTH2 SASL-IR" in before_login(OFFERS, starttls=False, mechanisms=("PLAIN", "XOAUTH2"))
+    assert b" STARTTLS LOGINDISABLED SASL-IR" in before_login(OFFERS, starttls=True, mechanisms=())
 
 
 def test_an_offer_is_what_the_primary_showed_last() -> None:

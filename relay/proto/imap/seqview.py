@@ -15,7 +15,7 @@ The UIDs lie in one array of 32-bit numbers that several views of a mailbox may 
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from typing import TypeAlias
 
@@ -160,10 +160,17 @@ class SeqView:
             return list(self._saved)
         if by_uid:
             return numbers.select(self._uids)
-        chosen: list[int] = []
         spans = numbers.resolve(len(self._uids))
         if not spans or spans[-1][1] > len(self._uids):
             return None
+        return self.within(spans, by_uid=False)
+
+    def within(self, spans: Iterable[tuple[int, int]], *, by_uid: bool) -> list[int]:
+        """UIDs in ascending, disjoint spans; what is not there is passed over."""
+        chosen: list[int] = []
         for low, high in spans:
-            chosen.extend(self._uids[low - 1 : high])
+            if by_uid:
+                chosen.extend(self._uids[bisect_left(self._uids, low) : bisect_right(self._uids, high)])
+            else:
+                chosen.extend(self._uids[low - 1 : high])
         return chosen

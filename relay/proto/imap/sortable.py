@@ -8,9 +8,9 @@ from relay.proto.imap import dates, text
 from relay.proto.imap.sorting import By, Sortable, base_subject, collate
 from relay.proto.imap.threads import Threadable, message_ids, references
 from relay.proto.mime.envelope import parse_addresses
-from relay.proto.mime.header import iter_fields
+from relay.proto.mime.header import FieldFinder
 
-_FIELDS = frozenset({b"cc", b"date", b"from", b"in-reply-to", b"message-id", b"references", b"subject", b"to"})
+_FIELDS = FieldFinder((b"cc", b"date", b"from", b"in-reply-to", b"message-id", b"references", b"subject", b"to"))
 _LONGEST_SUBJECT = 10_000
 """Octets of a Subject that count."""
 
@@ -18,9 +18,8 @@ _LONGEST_SUBJECT = 10_000
 def _values(header: bytes) -> dict[bytes, bytes]:
     """The first value of each field that matters here."""
     found: dict[bytes, bytes] = {}
-    for field in iter_fields(header, 0, len(header), text.MOST_FIELDS):
-        if field.name in _FIELDS:
-            found.setdefault(field.name, header[field.value : field.end])
+    for field in _FIELDS.find(header):
+        found.setdefault(field.name, header[field.value : field.end])
     return found
 
 

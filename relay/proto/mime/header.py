@@ -13,12 +13,14 @@ Bytes in, fields with exact offsets out. Two readers share the same view of what
 3. Linear time, and at most `limits.fields` fields: 500,000 lines cost one pass, and what is behind the limit is one
    last nameless field.
 4. Never raises.
+
+`FieldFinder` gives some of the fields that `iter_fields` gives all of, many times as fast.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -123,6 +125,26 @@ def iter_fields(data: bytes, start: int, end: int, limit: int) -> Iterator[Field
         else:
             yield Field(named[1].lower(), at, named.end(), stop)
         at = stop
+
+
+class FieldFinder:
+    """Finds fields by their names without a look at the others; compiled once, for many header sections."""
+
+    __slots__ = ("_search",)
+
+    def __init__(self, names: Iterable[bytes]) -> None:
+        wanted = b"|".join(re.escape(name) for name in sorted(set(names)))
+        # The line end in front is what the search leaps to; a line that starts with a name never continues another.
+        self._search = re.compile(rb"\n(%b)[ \t]*:[^\n]*+(?:\n[ \t][^\n]*+)*+" % wanted, re.IGNORECASE).finditer
+
+    def find(self, section: bytes) -> Iterator[Field]:
+        """Those of a header section, in order, as `iter_fields` has them without its limit."""
+        for found in self._search(b"\n" + section):
+            end = found.end()
+            # Offsets are one less than in the text that was searched, and the line end belongs to the field.
+            yield Field(
+                found[1].lower(), found.start(), section.index(b":", found.end(1) - 1) + 1, min(end, len(section))
+            )
 
 
 def scan(data: bytes, limits: HeaderLimits = HeaderLimits()) -> HeaderSection:  # noqa: B008  # frozen

@@ -10,15 +10,18 @@ of chunks. HEADER.FIELDS needs the header itself: `span` says where it is, the c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import Enum
 
 import msgspec
 
-from relay.proto.mime.header import iter_fields
+from relay.proto.mime.header import FieldFinder, iter_fields
 from relay.proto.mime.structure import Kind, Part
 
 _EMPTY_LINE = b"\r\n"
+_FINDABLE = re.compile(rb"[^\x00-\x20:\x7f]+\Z")
+"""Names that a field can have; `FieldFinder` would take others for what they are not."""
 _MOST_FIELDS = 10_000
 """Fields that are told apart; what is behind them counts as one without a name."""
 
@@ -87,14 +90,37 @@ def span(root: Part, section: Section) -> tuple[int, int] | None:
 
 def pick(header: bytes, section: Section) -> bytes:
     """What a section takes of a header section, given the octets of its span."""
-    if section.text not in (Text.FIELDS, Text.FIELDS_NOT):
-        return header
-    wanted = section.text is Text.FIELDS
-    names = {name.lower() for name in section.fields}
-    fields = iter_fields(header, 0, len(header), _MOST_FIELDS)
-    picked = b"".join(header[field.start : field.end] for field in fields if (field.name in names) is wanted)
-    # RFC 3501 6.4.5: a message that has no empty line shows none. (Dovecot shows one behind chosen fields even so.)
-    if not (wanted or section.part or header.endswith((b"\n\r\n", b"\n\n")) or header in (b"\r\n", b"\n")):
-        return picked
-    # The last line of a header that was cut short gets its end first.
-    return picked + (_EMPTY_LINE if not picked or picked.endswith(b"\n") else _EMPTY_LINE * 2)
+    return Picker(section).pick(header)
+
+
+class Picker:
+    """`pick` for one section of many messages."""
+
+    __slots__ = ("_always_ends", "_finder", "_names", "_wanted")
+
+    def __init__(self, section: Section) -> None:
+        self._wanted = section.text is Text.FIELDS
+        self._names: set[bytes] | None = {name.lower() for name in section.fields}
+        self._always_ends = self._wanted or bool(section.part)
+        self._finder: FieldFinder | None = None
+        if self._wanted and all(_FINDABLE.match(name) for name in section.fields):
+            self._finder = FieldFinder(section.fields)
+        elif section.text not in (Text.FIELDS, Text.FIELDS_NOT):
+            self._names = None
+
+    def pick(self, header: bytes) -> bytes:
+        """What the section takes of this header section."""
+        if self._finder is not None:
+            picked = b"".join(header[field.start : field.end] for field in self._finder.find(header))
+        elif self._names is None:
+            return header
+        else:
+            fields = iter_fields(header, 0, len(header), _MOST_FIELDS)
+            picked = b"".join(
+                header[field.start : field.end] for field in fields if (field.name in self._names) is self._wanted
+            )
+        # RFC 3501 6.4.5: a message with no empty line shows none. (Dovecot shows one behind chosen fields even so.)
+        if not (self._always_ends or header.endswith((b"\n\r\n", b"\n\n")) or header in (b"\r\n", b"\n")):
+            return picked
+        # The last line of a header that was cut short gets its end first.
+        return picked + (_EMPTY_LINE if not picked or picked.endswith(b"\n") else _EMPTY_LINE * 2)
