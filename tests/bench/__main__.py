@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from tests.bench import capacity, passing, report, speed
+from tests.bench import capacity, imap, passing, report, speed
 from tests.bench.report import Figure
 
 Measurement = Callable[[speed.Effort, bool], Iterator[Figure]]
@@ -21,6 +22,9 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
     "cut-through": lambda effort, _: speed.cut_through(effort),
     "pass-through": lambda effort, quick: itertools.chain(
         passing.through(effort.rounds, *((5, 200) if quick else (25, 2_000))), passing.idle(200 if quick else 3_000)
+    ),
+    "imap": lambda effort, quick: imap.everything(
+        imap.QUICK if quick else dataclasses.replace(imap.Size(), rounds=effort.rounds)
     ),
     "memory": lambda _, quick: capacity.memory(*((20, 2_000_000) if quick else (100, 20_000_000))),
     "long-queue": lambda _, quick: capacity.long_queue(2_000 if quick else 100_000),

@@ -84,6 +84,7 @@ def machine() -> dict[str, str]:
     model = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     memory = re.search(r"^MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)
     postfix = subprocess.run(["/usr/sbin/postconf", "-dh", "mail_version"], check=True, capture_output=True, text=True)
+    dovecot = subprocess.run(["/usr/sbin/dovecot", "--version"], check=True, capture_output=True)
     return {
         "date": time.strftime("%Y-%m-%d"),
         "processor": model[1] if model else platform.machine(),
@@ -94,6 +95,7 @@ def machine() -> dict[str, str]:
         "relay": importlib.metadata.version("standby-relay"),
         "sqlite": apsw.sqlite_lib_version(),
         "postfix": postfix.stdout.strip(),
+        "dovecot": dovecot.stdout.split()[0].decode(),
         "load before": f"{os.getloadavg()[0]:.1f}",
     }
 
