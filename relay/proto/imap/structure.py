@@ -82,8 +82,6 @@ def _extension(part: Part) -> list[bytes]:
     shown = b"NIL" if disposition is None else b"(%b %b)" % (string(disposition.type), _params(disposition.params))
     if not part.language:
         language = b"NIL"
-    elif len(part.language) == 1:
-        language = string(part.language[0])
     else:
         language = b"(" + b" ".join(string(tag) for tag in part.language) + b")"
     return [shown, language, nstring(part.location)]

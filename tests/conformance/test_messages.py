@@ -1,0 +1,223 @@
+"""The same letters taken by the standby over SMTP and by Dovecot: every FETCH of them gives the same octets."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.conformance.conftest import Pairing
+from tests.conformance.letters import letters
+from tests.conformance.wire import Wire, literal
+from tests.peers.smtpclient import SmtpClient
+from tests.proto_mime.corpus import corpus
+
+pytestmark = pytest.mark.peers
+
+_ITEMS = 60
+"""Sections asked for in one FETCH."""
+_OFFSETS = (0, 1, 2, 10, 77, 1000, 100_000)
+_COUNTS = (1, 2, 3, 64, 1024, 10**9)
+_FIELDS = ("subject", "FROM", "Content-Type", "X-None", "received")
+
+
+@dataclass
+class Same:
+    """Both servers with the same letters in one mailbox; number n is `names[n - 1]`."""
+
+    ours: Wire
+    theirs: Wire
+    names: list[str]
+
+    def ask(self, number: int, items: Sequence[str]) -> tuple[dict[bytes, Any], dict[bytes, Any]]:
+        """What each says of one message."""
+        text = f"FETCH {number} ({' '.join(items)})".encode()
+        answers = []
+        for wire in (self.ours, self.theirs):
+            found = wire.ok(text).fetched()
+            assert list(found) == [number]
+            answers.append(found[number])
+        return answers[0], answers[1]
+
+    def compare(self, number: int, items: Sequence[str]) -> list[str]:
+        """Names of the items that differ."""
+        ours, theirs = self.ask(number, items)
+        return [
+            f"{self.names[number - 1]}: {key.decode('latin-1')}\n   ours {_short(ours.get(key))}\n theirs {_short(theirs.get(key))}"
+            for key in {**theirs, **ours}
+            if ours.get(key, "absent") != theirs.get(key, "absent")
+        ]
+
+    def labels(self, number: int) -> list[str]:
+        """Sections of a message to ask for.
+
+        Of a message inside whose header no empty line ends, Dovecot picks fields from what comes behind it, boundary
+        lines too, and gives no empty line (against RFC 9051 6.4.5); its fields are not compared.
+        """
+        structure = self.theirs.ok(b"FETCH %d BODYSTRUCTURE" % number).fetched()[number][b"BODYSTRUCTURE"]
+        labels = list(_labels(structure))
+        inner = [label for label in labels if label.endswith(".HEADER")]
+        asked = " ".join(f"BODY.PEEK[{label}]" for label in inner).encode()
+        headers = self.theirs.ok(b"FETCH %d (%b)" % (number, asked)).fetched()[number]
+        cut = [label for label in inner if not _ended(headers[f"BODY[{label}]".encode()])]
+        return [label for label in labels if not label.startswith(tuple(f"{label}.FIELDS" for label in cut))]
+
+    def all(self, items: str) -> tuple[dict[int, dict[bytes, Any]], dict[int, dict[bytes, Any]]]:
+        """What each says of all messages."""
+        text = f"FETCH 1:* ({items})".encode()
+        return self.ours.ok(text).fetched(), self.theirs.ok(text).fetched()
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) < 600 else f"{shown[:300]} ... {shown[-250:]} ({len(shown)})"
+
+
+def _ended(header: bytes) -> bool:
+    """Whether a header section has its empty line."""
+    return header == b"\r\n" or header.endswith(b"\r\n\r\n")
+
+
+def _takes(message: bytes) -> bool:
+    """Whether it may come in over SMTP: no bare CR, no NUL."""
+    return b"\0" not in message and b"\r" not in message.replace(b"\r\n", b"")
+
+
+@pytest.fixture(scope="module")
+def same(pairing: Pairing) -> Iterator[Same]:
+    messages = {name: message for name, message in {**letters(), **corpus()}.items() if _takes(message)}
+    contents = [message if message.endswith(b"\r\n") else message + b"\r\n" for message in messages.values()]
+    user = pairing.user()
+    asyncio.run(_deliver(pairing.relay.mx_port, user, contents))
+    with ExitStack() as stack:
+        ours, theirs = stack.enter_context(pairing.ours(user)), stack.enter_context(pairing.theirs(user))
+        for message in contents:
+            theirs.ok(b"APPEND INBOX " + literal(message))
+        for wire in (ours, theirs):
+            assert wire.ok(b"SELECT INBOX").named(b"EXISTS") == [[len(contents)]]
+        yield Same(ours, theirs, list(messages))
+
+
+async def _deliver(port: int, user: str, contents: list[bytes]) -> None:
+    async with await SmtpClient.connect(port) as client:
+        await client.ehlo()
+        for number, message in enumerate(contents):
+            outcome = await client.transaction("sender@example.net", [user], message)
+            assert outcome.accepted, (number, outcome)
+
+
+def test_structures(same: Same) -> None:
+    assert len(same.names) >= 700
+    ours, theirs = same.all("ENVELOPE BODY BODYSTRUCTURE RFC822.SIZE")
+    assert list(ours) == list(theirs) == list(range(1, len(same.names) + 1))
+    wrong = [
+        f"{name}: {item.decode()}\n   ours {_short(ours[number][item])}\n theirs {_short(theirs[number][item])}"
+        for number, name in enumerate(same.names, 1)
+        for item in (b"ENVELOPE", b"BODY", b"BODYSTRUCTURE", b"RFC822.SIZE")
+        if ours[number][item] != theirs[number][item]
+    ]
+    assert not wrong, f"{len(wrong)} differ\n" + "\n".join(wrong[:10])
+
+
+def test_sections(same: Same) -> None:
+    wrong: list[str] = []
+    asked = 0
+    for number in range(1, len(same.names) + 1):
+        labels = same.labels(number)
+        items = [f"BODY.PEEK[{label}]" for label in labels]
+        for start in range(0, len(items), _ITEMS):
+            wrong += same.compare(number, items[start : start + _ITEMS])
+        asked += len(items)
+    assert asked > 20_000
+    assert not wrong, f"{len(wrong)} of {asked} differ\n" + "\n".join(wrong[:10])
+
+
+def test_partials(same: Same) -> None:
+    seed = random.Random("partials")
+    wrong: list[str] = []
+    for number in range(1, len(same.names) + 1):
+        labels = same.labels(number)
+        items = [
+            f"BODY.PEEK[{label}]<{seed.choice(_OFFSETS)}.{seed.choice(_COUNTS)}>"
+            for label in {*seed.choices(labels, k=15), "", "TEXT", "HEADER"}
+        ]
+        wrong += same.compare(number, sorted(items))
+    assert not wrong, f"{len(wrong)} differ\n" + "\n".join(wrong[:10])
+
+
+def test_old_forms_and_seen(same: Same) -> None:
+    r"""RFC822 and its kind; reading without PEEK sets \Seen on both, and says so."""
+    wrong: list[str] = []
+    for number in range(1, len(same.names) + 1, 10):
+        for form in ("RFC822.SIZE", "RFC822.HEADER", "RFC822.TEXT", "RFC822", "BODY[TEXT]<3.5>", "BODY[1]"):
+            ours, theirs = same.ask(number, [form])
+            for answer in (ours, theirs):
+                if b"FLAGS" in answer:
+                    answer[b"FLAGS"] = sorted(set(answer[b"FLAGS"]) - {b"\\Recent"})
+            if ours != theirs:
+                wrong.append(f"{same.names[number - 1]}: {form}\n   ours {_short(ours)}\n theirs {_short(theirs)}")
+    assert not wrong, f"{len(wrong)} differ\n" + "\n".join(wrong[:10])
+
+
+def test_searches(same: Same) -> None:
+    """The same letters are found."""
+    asked = (
+        "SUBJECT Minutes", "SUBJECT GRÜSSE", "SUBJECT köln", "FROM jürgen", "FROM example.jp", "TO team", "CC person", "BCC x", "BODY lorem", "TEXT footer",
+        "BODY été", "HEADER Message-ID 192.0.2.1", 'HEADER X-Empty ""', 'HEADER List-Id ""', "NOT BODY lorem", "OR SUBJECT budget FROM carl", "LARGER 4000 SMALLER 9000",
+        "SENTON 2-Nov-2026", "SENTSINCE 10-Nov-2026", "SENTBEFORE 10-Nov-2026", "KEYWORD x", "SUBJECT yes", "BODY signature", "FROM raw",
+    )  # fmt: skip
+    wrong = []
+    for criteria in asked:
+        words = criteria.encode().split(b" ")
+        if any(octet > 127 for octet in words[-1]):
+            words[-1] = literal(words[-1])
+        text = b"SEARCH CHARSET UTF-8 " + b" ".join(words)
+        ours, theirs = (wire.ok(text).named(b"SEARCH") for wire in (same.ours, same.theirs))
+        if ours != theirs:
+            left, right = set(ours[0]), set(theirs[0])
+            names = [[same.names[number - 1] for number in sorted(side)[:12]] for side in (left - right, right - left)]
+            wrong.append(f"{criteria}: ours alone {names[0]}, theirs alone {names[1]}")
+    assert not wrong, "\n".join(wrong)
+
+
+def _labels(structure: list[Any]) -> Iterator[str]:
+    """Every section of a message, and some that it does not have."""
+    yield from ("", "HEADER", "TEXT", *_fields(""))
+    for label, part in _numbered("", structure):
+        yield from (label, f"{label}.MIME")
+        if _is_message(part):
+            yield from (f"{label}.HEADER", f"{label}.TEXT", *_fields(f"{label}."))
+        else:
+            yield from (f"{label}.1", f"{label}.2", f"{label}.HEADER", f"{label}.TEXT")
+    yield from ("99", "99.MIME", "99.HEADER", "99.TEXT", "1.99", "1.1.1.1.1.1.1")
+
+
+def _fields(prefix: str) -> Iterator[str]:
+    for form in ("FIELDS", "FIELDS.NOT"):
+        yield f"{prefix}HEADER.{form} ({' '.join(_FIELDS)})"
+
+
+def _is_message(part: list[Any]) -> bool:
+    return isinstance(part[0], bytes) and (part[0].lower(), part[1].lower()) == (b"message", b"rfc822")
+
+
+def _numbered(prefix: str, structure: list[Any]) -> Iterator[tuple[str, list[Any]]]:
+    """Parts by the numbers of RFC 9051 6.4.5.1, read from a BODYSTRUCTURE."""
+    if isinstance(structure[0], list):
+        parts = [part for part in structure if isinstance(part, list) and part and isinstance(part[0], bytes | list)]
+        count = next(at for at, part in enumerate(structure) if not isinstance(part, list))
+        parts = structure[:count]
+    else:
+        parts = [structure]
+    for number, part in enumerate(parts, 1):
+        label = f"{prefix}{number}"
+        yield label, part
+        if isinstance(part[0], list):
+            yield from _numbered(f"{label}.", part)
+        elif _is_message(part):
+            yield from _numbered(f"{label}.", part[8])
