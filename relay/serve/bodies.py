@@ -14,15 +14,25 @@ from relay.spool.mailboxes import Mailboxes
 from relay.store.records import MessageRow
 from relay.vault.sealing import CHUNK_SIZE
 
-WIDTH = 16
-"""Messages read at once; memory is at most so many chunks."""
+WIDTH = 250
+"""Messages read at once, at most."""
+MOST_OCTETS = 2 * 1024 * 1024
+"""And of their octets."""
 
 
 def groups(rows: Sequence[MessageRow]) -> Iterator[Sequence[MessageRow]]:
-    """Slices of `WIDTH`."""
-    return (rows[at : at + WIDTH] for at in range(0, len(rows), WIDTH))
+    """Slices whose small messages may be in memory together."""
+    start = octets = 0
+    for at, row in enumerate(rows):
+        size = row.size if row.size <= CHUNK_SIZE else 0
+        if at - start >= WIDTH or (octets + size > MOST_OCTETS and at > start):
+            yield rows[start:at]
+            start, octets = at, 0
+        octets += size
+    if start < len(rows):
+        yield rows[start:]
 
 
 async def load(mailboxes: Mailboxes, rows: Sequence[MessageRow]) -> dict[ItemId, bytes | Damaged]:
-    """Contents of the small messages among (at most `WIDTH`) rows; those that are gone are left out. NotNow."""
+    """Contents of the small messages in one of the `groups`; those that are gone are left out. NotNow."""
     return await mailboxes.contents([row.item for row in rows if row.size <= CHUNK_SIZE])

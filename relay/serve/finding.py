@@ -142,10 +142,10 @@ class _Finder:
                 await self._session.services.damaged(message.row.item, summary)
             if message.settle(self._key):
                 found.append(message.row.uid)
-        for start in range(0, len(unsure), bodies.WIDTH):
-            group = unsure[start : start + bodies.WIDTH]
-            contents = await bodies.load(self._session.services.mailboxes, [message.row for message, _ in group])
-            for message, summary in group:
+        inside = {message.row.uid: (message, summary) for message, summary in unsure}
+        for rows in bodies.groups([message.row for message, _ in unsure]):
+            contents = await bodies.load(self._session.services.mailboxes, rows)
+            for message, summary in (inside[row.uid] for row in rows):
                 content = contents.get(message.row.item)
                 if isinstance(content, Damaged):
                     await self._session.services.damaged(message.row.item, content)
