@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Protocol
 
-from relay import __version__, wiring
+from relay import __version__, wiring, wiring_mailboxes
 from relay.accounts.credentials import Credentials
 from relay.accounts.directory import Directory
 from relay.accounts.issuer import Issuer
@@ -48,6 +48,7 @@ from relay.replay.verify import Verifier
 from relay.serve.front import ImapFront
 from relay.serve.offer import Offer
 from relay.serve.ports import Services as ServeServices
+from relay.spool.appending import Appends
 from relay.spool.feed import Feed
 from relay.spool.intake import Intake, IntakeSettings
 from relay.spool.mailboxes import Mailboxes
@@ -124,7 +125,9 @@ class Parts:
         self._keys = KeyKeeper(vault, store, clock, worker=owner.rpartition("/")[0])
         feed.on_kind(ChangeKind.SETTING, self._keys.heed)
         self._reader = Reader(store, vault)
-        self._mailboxes = Mailboxes(store, vault, clock)
+        quota = wiring_mailboxes.quota(config)
+        self._mailboxes = Mailboxes(store, vault, clock, quota=quota, usual=wiring_mailboxes.usual_folders(config))
+        self._appends = Appends(store, vault, clock, self._pressure, quota=quota)
         primary = config.primary
         self._imap = ImapPrimary(wiring.imap_primary(primary.imap)) if primary and primary.imap else None
         self._cut_through, self._replay = None, None
@@ -332,6 +335,7 @@ class Parts:
         return ServeServices(
             settings=settings,
             mailboxes=self._mailboxes,
+            appends=self._appends,
             feed=self._feed,
             logins=self.logins,
             board=self.board,

@@ -135,6 +135,7 @@ def serve_settings(config: Config, version: str) -> serve.ServeSettings:
         hostname=config.node.hostname,
         plaintext_auth=config.imap.plaintext_auth,
         rev2=config.imap.rev2,
+        append_limit=config.imap.append_limit,
         signed_tokens=config.login.oauth is not None,
         token_refusal=token_refusal(config),
         version=version,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, field_validator, model_validator
 
 from relay.config.faults import wrong
 from relay.config.types import (
@@ -27,6 +27,7 @@ from relay.config.types import (
     split_list,
 )
 from relay.primary.settings import Forward, ForwardClient, TlsMode
+from relay.proto.imap.names import creatable
 
 
 class UnknownRecipients(StrEnum):
@@ -259,6 +260,23 @@ class ProxyProtocolSection(Section):
     imap: Networks = key([], "For listen.imap and listen.imaps.", example=["10.0.0.0/24"])
 
 
+class UsualFoldersSection(Section):
+    """Mailboxes that every account has on the standby: name them as the primary does. Empty = there is none."""
+
+    drafts: str = key("Drafts", "Drafts; its special use is told to clients, as those of the others are.")
+    sent: str = key("Sent", "Mail that was sent.", example="Sent Items")
+    trash: str = key("Trash", "Deleted mail.", example="Deleted Items")
+    junk: str = key("Junk", "Spam.", example="Junk Email")
+    archive: str = key("Archive", "Mail that was put away.")
+
+    @field_validator("*")
+    @classmethod
+    def _named(cls, name: str) -> str:
+        if name and (name.upper() == "INBOX" or not creatable(name)):
+            raise wrong("no mailbox can have this name", "Write it as mail clients show it, levels separated by /")
+        return name
+
+
 class ImapSection(Section):
     """The IMAP service."""
 
@@ -267,6 +285,11 @@ class ImapSection(Section):
     )
     login_timeout: Duration = key("60s", "From connection to login.")
     idle_timeout: Duration = key("30m", "Without a command; RFC 9051 5.4 asks for 30 minutes at least.")
+    append_limit: Size = key("50MB", "Largest message that a client may put into a mailbox, announced as APPENDLIMIT.")
+    quota: Size | None = key(
+        None, "What an account may hold on the standby; mail that arrives is never refused for it. Not set = no limit."
+    )
+    folders: UsualFoldersSection = UsualFoldersSection()
     rev2: bool = key(False, "Offer IMAP4rev2 (RFC 9051) on the standby too; clients that see it may behave otherwise.")
 
 

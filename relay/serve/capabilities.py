@@ -16,8 +16,19 @@ _READING = frozenset(
     {"ESEARCH", "SEARCHRES", "WITHIN", "SORT", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES", "BINARY", "PREVIEW"}
 )
 _IDENTITY = frozenset({"OBJECTID", "SAVEDATE"})
-_FOLDERS = frozenset({"NAMESPACE", "CHILDREN", "UNSELECT", "LIST-EXTENDED", "LIST-STATUS", "STATUS=SIZE"})
-_WRITING = frozenset({"UIDPLUS"})
+_FOLDERS = frozenset(
+    {
+        "NAMESPACE",
+        "CHILDREN",
+        "UNSELECT",
+        "LIST-EXTENDED",
+        "LIST-STATUS",
+        "STATUS=SIZE",
+        "SPECIAL-USE",
+        "CREATE-SPECIAL-USE",
+    }
+)
+_WRITING = frozenset({"UIDPLUS", "MOVE", "MULTIAPPEND", "REPLACE", "APPENDLIMIT", "QUOTA", "QUOTA=RES-STORAGE"})
 
 OFFERS: frozenset[str] = _TRANSPORT | _SESSION | _READING | _IDENTITY | _FOLDERS | _WRITING
 """What every standby understands; each word has its code, and a test that asks for it."""
@@ -39,6 +50,8 @@ def before_login(offers: Set[str], *, starttls: bool, mechanisms: tuple[str, ...
     return codes.capability(words)
 
 
-def after_login(offers: Set[str], primary: Collection[str] | None) -> bytes:
+def after_login(settings: ServeSettings, primary: Collection[str] | None) -> bytes:
     """After login, as `CAPABILITY ...`; `primary` is what it showed its users last, None = not known."""
-    return codes.capability(capabilities.shown(offers, logged_in=True, primary=primary))
+    return codes.capability(
+        capabilities.shown(understood(settings), logged_in=True, primary=primary, append_limit=settings.append_limit)
+    )

@@ -10,7 +10,7 @@ from relay.obs.logs import bound, logger
 from relay.primary.stream import Stream
 from relay.proto.imap import encode
 from relay.proto.imap.passing import passable
-from relay.serve.capabilities import after_login, understood
+from relay.serve.capabilities import after_login
 from relay.serve.door import ByPrimary, Door
 from relay.serve.passing import Passage
 from relay.serve.ports import Services
@@ -66,7 +66,7 @@ class Connection:
                 talk.no(way.tag, "Mailboxes are not available at the moment, try again later", b"UNAVAILABLE")
                 await talk.settle()
                 continue
-            talk.ok(way.tag, "Logged in", after_login(understood(services.settings), services.offer.shown))
+            talk.ok(way.tag, "Logged in", after_login(services.settings, services.offer.shown))
             await talk.settle()
             await Session(talk, services, account).run()
 

@@ -47,8 +47,9 @@ class ImapFront:
             connection.heed()
 
     async def drain(self) -> None:
-        """Chores outlive their connections."""
+        """Chores outlive their connections, and commits outlive whoever asked for them."""
         await self._services.chores.drain(self._services.settings.deadlines.goodbye)
+        await self._services.appends.drain()
 
     def listener(self, port: Port[ListenerName]) -> Listener[ListenerName]:
         """A port of IMAP."""

@@ -24,6 +24,7 @@ async def idle(session: Session, command: c.Idle) -> Answer:
     try:
         async with asyncio.timeout(deadlines.idle):
             while (event := talk.poll()) is None:
+                await session.end_if_lost()
                 if session.selected is not None and session.selected.dirty:
                     await tell(talk, session.selected, expunges=True)
                 await talk.settle()

@@ -22,6 +22,7 @@ from relay.proto.sasl.credentials import Credentials
 from relay.serve.chores import Chores
 from relay.serve.offer import Offer
 from relay.serve.settings import ServeSettings
+from relay.spool.appending import Appends
 from relay.spool.feed import Feed
 from relay.spool.mailboxes import Mailboxes
 
@@ -56,6 +57,7 @@ class Services:
 
     settings: ServeSettings
     mailboxes: Mailboxes
+    appends: Appends
     feed: Feed
     logins: Logins
     board: ModeBoard

@@ -6,18 +6,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 
+from relay.core.errors import NotNow
 from relay.proto.imap import flags
 from relay.proto.imap.flags import Flags, System
 from relay.proto.imap.seqview import SeqView
 from relay.spool.feed import Feed
 from relay.spool.mailboxes import Folder, Mailboxes, Seen
-from relay.store.records import Change, ChangeKind, MessageRow
+from relay.spool.names import INBOX
+from relay.store.records import Change, ChangeKind, MessageRow, SystemFlag
 
 PAGE = 500
 """Rows per query."""
+_ALL = max(SystemFlag) * 2 - 1
+_SYSTEM_FLAGS = tuple(Flags(System(bits)) for bits in range(_ALL + 1))
+"""Most messages have no keywords, and thousands of them one of these."""
 
 
 class Selected:
@@ -27,8 +33,8 @@ class Selected:
         self.folder = folder
         self.read_only = read_only
         self.view = SeqView(array("I"))
-        self.deleted = False
-        """The mailbox itself is gone."""
+        self.lost = False
+        """The mailbox was deleted, or has another name now: the session ends with BYE, as Dovecot ends it."""
         self._mailboxes = mailboxes
         self._session = session
         self._base = base
@@ -91,6 +97,9 @@ class Selected:
         self._base = max(self._base, change.seq)
         uid = change.uid
         if uid is None:
+            # INBOX is never lost: what a RENAME took out of it is told message by message.
+            self.lost = self.lost or (self.folder.name != INBOX and change.new in ("deleted", "renamed"))
+            self._on_change()
             return
         if change.kind is ChangeKind.ARRIVED:
             self.view.arrive([uid])
@@ -105,6 +114,18 @@ class Selected:
             elif change.seq == self._own[uid]:
                 del self._own[uid]
         self._on_change()
+
+    async def arrived(self, uids: Sequence[int]) -> None:
+        """This session has put messages here (UIDs ascend): to be told now, not when the feed brings them."""
+        newest = self.view.newest_uid
+        if uids[0] == newest + 1:
+            self.view.arrive(uids)
+            return
+        # What others put in between must be known first: UIDs arrive in their order.
+        with contextlib.suppress(NotNow):  # then the feed brings them
+            while page := await self._mailboxes.messages(self.folder, after_uid=newest, up_to=uids[-1]):
+                self.view.arrive(row.uid for row in page)
+                newest = page[-1].uid
 
     def knows(self, rows: Iterable[MessageRow]) -> None:
         """The session has been told (or has itself made) the flags in these rows."""
@@ -132,7 +153,9 @@ class Selected:
 
     def flags(self, row: MessageRow) -> Flags:
         """Flags of a row."""
-        return Flags(System(row.flags), self._mailboxes.keywords(row))
+        if row.keywords:
+            return Flags(System(row.flags), self._mailboxes.keywords(row))
+        return _SYSTEM_FLAGS[row.flags & _ALL]
 
 
 def keywords_in(mailboxes: Mailboxes, rows: Iterable[MessageRow]) -> list[str]:

@@ -23,11 +23,24 @@ from relay.proto.imap import capabilities, encode, grammar, responses
 from relay.proto.imap import commands as c
 from relay.proto.imap.limits import AFTER_LOGIN
 from relay.proto.imap.receiver import Event, Frame, LiteralOffered, Rejected
-from relay.serve import changing, fetching, folders, idling, searching, selecting
+from relay.serve import (
+    appending,
+    changing,
+    fetching,
+    folders,
+    idling,
+    listing,
+    quotas,
+    searching,
+    selecting,
+    transferring,
+)
 from relay.serve.answers import DONE, Answer, HalfSaid, no
+from relay.serve.appending import Upload
 from relay.serve.capabilities import after_login, understood
 from relay.serve.common import identify
 from relay.serve.ports import Services
+from relay.serve.refusals import refused
 from relay.serve.selected import Selected
 from relay.serve.summary import Summaries
 from relay.serve.talk import Gone, Talk
@@ -35,8 +48,6 @@ from relay.serve.telling import tell
 from relay.spool.mailboxes import Account
 
 _log = logger("serve.session")
-_OFFERED = 1 << 40
-"""APPEND's literals are offered to us whatever their size, and refused: nothing is kept."""
 
 
 class Session:
@@ -56,7 +67,8 @@ class Session:
         """Of the command under way."""
         self.name = secrets.token_hex(8)
         """Names this session in the journal."""
-        talk.receiver.widen(AFTER_LOGIN.with_stream(_OFFERED))
+        self._upload: Upload | None = None
+        talk.receiver.widen(AFTER_LOGIN.with_stream(services.settings.append_limit))
 
     @property
     def utf8(self) -> bool:
@@ -86,6 +98,18 @@ class Session:
             self.selected.close()
             self.selected = None
 
+    async def end_if_lost(self) -> None:
+        """Gone where the selected mailbox is not there any more. Dovecot ends its session too: nothing else says it."""
+        if self.selected is not None and self.selected.lost:
+            await self.talk.bye("The selected mailbox is not there any more, connect again")
+            raise Gone
+
+    @property
+    def upload(self) -> Upload:
+        """The messages of the APPEND or REPLACE under way."""
+        assert self._upload is not None
+        return self._upload
+
     @property
     def mailbox(self) -> Selected:
         """The selected mailbox; the table has seen to it that there is one."""
@@ -93,26 +117,28 @@ class Session:
         return self.selected
 
     async def _event(self, event: Event) -> None:
-        if isinstance(event, Frame):
-            started = time.monotonic()
-            name, status = await self._frame(event)
-            metrics = self.services.metrics
-            metrics.command_seconds.observe(time.monotonic() - started)
-            result: CommandResult = "ok" if status == "OK" else "no" if status == "NO" else "bad"
-            metrics.commands.known((name.removeprefix("UID "), result), ("OTHER", result)).inc()
-        elif isinstance(event, LiteralOffered):
-            await self._offered(event)
-        elif isinstance(event, Rejected):
-            await self.talk.rejected(event)
+        await self.end_if_lost()
+        if isinstance(event, LiteralOffered):
+            async with Upload(self) as self._upload:
+                await self._command(event.tag, await self._upload.receive(event))
+            self._upload = None
+        elif isinstance(event, (Frame, Rejected)):
+            await self._command("", event)
 
-    async def _offered(self, offered: LiteralOffered) -> None:
-        """An APPEND (RFC 9051 6.3.12): mail of users' own comes with the full service."""
-        head = grammar.parse_append(offered.tokens)
-        self.talk.receiver.refuse_literal()
-        if isinstance(head, grammar.Invalid):
-            await self.talk.bad(offered.tag, head.text)
+    async def _command(self, tag: str, end: Frame | Rejected | Answer) -> None:
+        """Answer what has come, and count it; `tag` is of an upload that was refused before its end."""
+        started = time.monotonic()
+        if isinstance(end, Rejected):
+            await self.talk.rejected(end)
+            return
+        if isinstance(end, Answer):
+            name, status = "APPEND", await self._conclude(tag, end, expunges=not self.talk.pipelined)
         else:
-            self.talk.no(offered.tag, "Messages cannot be stored during the outage", b"CANNOT")
+            name, status = await self._frame(end)
+        metrics = self.services.metrics
+        metrics.command_seconds.observe(time.monotonic() - started)
+        result: CommandResult = "ok" if status == "OK" else "no" if status == "NO" else "bad"
+        metrics.commands.known((name.removeprefix("UID "), result), ("OTHER", result)).inc()
 
     async def _frame(self, frame: Frame) -> tuple[str, str]:
         """Name and status, for the figures."""
@@ -129,39 +155,44 @@ class Session:
             wrong = "Select a mailbox first" if parsed.row.states is c.State.SELECTED else "Not allowed now"
             await self.talk.bad(tag, wrong)
             return parsed.name, "BAD"
-        answer = await self._run(tag, parsed)
-        await self._tell(expunges=parsed.row.may_expunge and not self.talk.pipelined)
-        if answer.status == "BAD":
-            await self.talk.bad(tag, answer.text)
-        else:
-            self.talk.send(encode.condition(tag, answer.status, answer.text, answer.code))
+        answer = await self.guarded(parsed.name, HANDLERS[type(parsed.command)](self, parsed.command))
+        await self._conclude(tag, answer, expunges=parsed.row.may_expunge and not self.talk.pipelined)
         if isinstance(parsed.command, c.Logout):
             self.talk.flush()
             raise Gone
         return parsed.name, answer.status
 
-    async def _run(self, tag: str, parsed: grammar.Parsed) -> Answer:
-        handler = HANDLERS[type(parsed.command)]
+    async def _conclude(self, tag: str, answer: Answer, *, expunges: bool) -> str:
+        """What happened meanwhile, then the tagged response; its status."""
+        await self._tell(expunges=expunges)
+        if answer.status == "BAD":
+            await self.talk.bad(tag, answer.text)
+        else:
+            self.talk.send(encode.condition(tag, answer.status, answer.text, answer.code))
+        return answer.status
+
+    async def guarded(self, name: str, work: Awaitable[Answer]) -> Answer:
+        """The work of a command, with every error as an answer. Gone."""
         try:
-            return await handler(self, parsed.command)
+            return await work
         except (Gone, asyncio.CancelledError):
             raise
         except HalfSaid as cut:
-            _log.error("response_cut", session=self.name, command=parsed.name, exc_info=cut.__cause__)
+            _log.error("response_cut", session=self.name, command=name, exc_info=cut.__cause__)
             self.talk.stream.abort()
             raise Gone from None
         except Damaged as damage:
-            _log.error("damage_met", session=self.name, command=parsed.name, exc_info=damage)
+            _log.error("damage_met", session=self.name, command=name, exc_info=damage)
             return no(damage.public, b"UNAVAILABLE")
         except Refused as refusal:
-            return no(refusal.public, b"CANNOT")
+            return refused(refusal)
         except PeerFault as fault:
             return Answer("BAD", fault.public)
         except NotNow as later:
-            _log.warning("command_put_off", session=self.name, command=parsed.name, exc_info=later)
+            _log.warning("command_put_off", session=self.name, command=name, exc_info=later)
             return no(later.public, b"UNAVAILABLE")
         except Exception as bug:  # whatever it is, the client hears one answer and stays
-            _log.exception("command_failed", session=self.name, command=parsed.name, exc_info=bug)
+            _log.exception("command_failed", session=self.name, command=name, exc_info=bug)
             return no(RelayError.public, b"UNAVAILABLE")
 
     async def _tell(self, *, expunges: bool) -> None:
@@ -178,7 +209,7 @@ class Session:
 
 
 async def _capability(session: Session, command: c.Capability) -> Answer:
-    session.talk.untagged(after_login(session.offers, session.services.offer.shown))
+    session.talk.untagged(after_login(session.services.settings, session.services.offer.shown))
     return DONE
 
 
@@ -204,10 +235,6 @@ async def _enable(session: Session, command: c.Enable) -> Answer:
     return DONE
 
 
-async def _not_here(session: Session, command: Any) -> Answer:
-    return no("Not possible during the outage", b"CANNOT")
-
-
 HANDLERS: MappingProxyType[type, Callable[[Session, Any], Awaitable[Answer]]] = MappingProxyType(
     {
         c.Capability: _capability,
@@ -216,9 +243,9 @@ HANDLERS: MappingProxyType[type, Callable[[Session, Any], Awaitable[Answer]]] = 
         c.Logout: _logout,
         c.Id: _id,
         c.Enable: _enable,
-        c.ListMailboxes: folders.list_mailboxes,
-        c.Namespace: folders.namespace,
-        c.Status: folders.status,
+        c.ListMailboxes: listing.list_mailboxes,
+        c.Namespace: listing.namespace,
+        c.Status: listing.status,
         c.Select: selecting.select,
         c.Idle: idling.idle,
         c.Close: changing.close,
@@ -228,11 +255,16 @@ HANDLERS: MappingProxyType[type, Callable[[Session, Any], Awaitable[Answer]]] = 
         c.Search: searching.search,
         c.Sort: searching.sort,
         c.Thread: searching.thread,
-        c.Create: _not_here,
-        c.Delete: _not_here,
-        c.Rename: _not_here,
-        c.Subscribe: _not_here,
-        c.Copy: _not_here,
+        c.Create: folders.create,
+        c.Delete: folders.delete,
+        c.Rename: folders.rename,
+        c.Subscribe: folders.subscribe,
+        c.Copy: transferring.transfer,
+        c.Append: appending.append,
+        c.Replace: appending.replace,
+        c.GetQuota: quotas.get_quota,
+        c.GetQuotaRoot: quotas.get_quota_root,
+        c.SetQuota: quotas.set_quota,
     }
 )
 """How each command of the table is answered."""

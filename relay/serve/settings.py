@@ -37,6 +37,8 @@ class Deadlines(Arrival, frozen=True):
     failure: float = 1.5
     """A failed login is answered this long after it was tried, whatever the reason, so that time tells nothing."""
     goodbye: float = 5.0
+    upload: float = 300.0
+    """For the next octets of a message that is being appended."""
     progress: float = 10.0
     """How long a command works in silence before its client is told that it goes on (RFC 9585 3)."""
 
@@ -54,5 +56,7 @@ class ServeSettings(msgspec.Struct, frozen=True):
     """Told to a client whose token we refuse (RFC 7628 3.2.2)."""
     version: str = ""
     """Said in ID; empty = not said."""
+    append_limit: int = 50_000_000
+    """Octets of a message that APPEND takes (RFC 7889)."""
     limits: Limits = Limits()
     deadlines: Deadlines = Deadlines()

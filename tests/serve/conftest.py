@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,11 @@ from relay.proto.sasl.credentials import Credentials
 from relay.serve.front import ImapFront
 from relay.serve.ports import Services
 from relay.serve.settings import Deadlines, Limits, ListenerName, ServeSettings
+from relay.spool.appending import Appends
 from relay.spool.feed import Feed
+from relay.spool.folders import Usual
+from relay.spool.mailboxes import Mailboxes
+from relay.store.mailbox_records import Quota
 from relay.store.records import Change, ChangeKind
 from tests.peers.certs import Pair, server_context
 from tests.serve.client import Client, connect
@@ -192,6 +196,8 @@ async def open_fronts(tmp_path: Path, server_pair: Pair) -> AsyncIterator[MakeFr
             primary: RawSettings | None = None,
             limits: Limits = Limits(),  # noqa: B008  # frozen
             deadlines: Deadlines = Deadlines(failure=0.01, goodbye=2.0),  # noqa: B008  # frozen
+            quota: Quota | None = None,
+            usual: Sequence[Usual] = (),
             **settings: Any,
         ) -> Front:
             folder = tmp_path / f"spool{len(fronts)}"
@@ -208,7 +214,8 @@ async def open_fronts(tmp_path: Path, server_pair: Pair) -> AsyncIterator[MakeFr
             serve = ServeSettings("mx.example.org", limits=limits, deadlines=deadlines, **settings)
             services = Services(
                 settings=serve,
-                mailboxes=spool.mailboxes,
+                mailboxes=Mailboxes(spool.store, spool.vault, spool.clock, quota=quota, usual=usual),
+                appends=Appends(spool.store, spool.vault, spool.clock, spool.pressure, quota=quota),
                 feed=feed,
                 logins=logins,
                 board=board,

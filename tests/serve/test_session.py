@@ -81,9 +81,9 @@ async def test_a_first_look_around(front: Front) -> None:
         C: b7 FOO
         S: b7 BAD Unknown command
         C: b8 CREATE x
-        S: b8 NO [CANNOT] Not possible during the outage
-        C: b9 APPEND INBOX (\\Seen) {{20}}
-        S: b9 NO [CANNOT] Messages cannot be stored during the outage
+        S: b8 OK [MAILBOXID (F2)] Created
+        C: b9 APPEND y (\\Seen) {{20}}
+        S: b9 NO [TRYCREATE] No such mailbox
         C: c1 LOGIN a b
         S: c1 BAD Not allowed now
         C: c2 LOGOUT
