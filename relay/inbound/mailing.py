@@ -57,7 +57,7 @@ class Finished(msgspec.Struct, frozen=True):
 
 
 class _NotOurs(Exception):
-    """The same message came before: another transaction has it."""
+    """Another has it: the same message came before, or the lease may have run out."""
 
 
 class Mailing:
@@ -224,8 +224,9 @@ class Mailing:
         start = services.clock.monotonic()
         try:
             there = self._envelope(taken.recipient for taken in self.taken if taken.there)
-            async with Keeping(services.queue, lambda: _lease(committing), services.lease_seconds):
-                outcome = await attempt.data(there, content, trace, lambda: _committed(committing))
+            keeping = Keeping(services.queue, services.clock, lambda: _lease(committing), services.lease_seconds)
+            async with keeping:
+                outcome = await attempt.data(there, content, trace, lambda: _may_end(committing, keeping))
         except (_NotOurs, NotNow):
             return Lost()  # `finish` says why
         except Damaged as damage:  # met while reading, so before the end of data: the connection was cut
@@ -282,6 +283,14 @@ async def _afterwards(work: Awaitable[object]) -> None:
     """First the reply leaves; what nobody waits for comes a moment later."""
     await asyncio.sleep(_MOMENT)
     await work
+
+
+async def _may_end(committing: asyncio.Future[Accepted], keeping: Keeping) -> None:
+    """Before the final dot: the item is durable, and nobody else is about to settle it."""
+    await _committed(committing)
+    if not keeping.in_force:
+        _log.warning("cut_through_too_late", item=committing.result().item)
+        raise _NotOurs
 
 
 async def _committed(committing: asyncio.Future[Accepted]) -> None:

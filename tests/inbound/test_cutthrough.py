@@ -10,6 +10,7 @@ import asyncio
 import pytest
 
 from relay.accounts.directory import Verdict
+from relay.core.clock import ManualClock
 from relay.core.errors import LeaseLost
 from relay.core.item import ItemState, RecipientState
 from relay.core.mode import Mode, Service, Signal
@@ -303,6 +304,23 @@ async def test_delivered_but_not_recorded_is_still_delivered() -> None:
         assert outcome.final is not None
         assert outcome.final.text == "2.6.0 got it"
         assert world.spool.only.state is ItemState.INTENT
+
+
+@pytest.mark.parametrize(("passed", "state"), [(39.0, ItemState.DELIVERED), (41.0, ItemState.PENDING)])
+async def test_no_end_of_data_under_a_lease_that_may_have_run_out(passed: float, state: ItemState) -> None:
+    """Of 60 seconds 40 count; after them another may have looked for the message, and be sending it again."""
+    clock = ManualClock()
+    async with FakeSmtp() as primary, World(primary=primary.port, clock=clock) as world:
+        world.spool.commit_gate.clear()
+        sending = asyncio.create_task(send(world))
+        async with asyncio.timeout(10):
+            await world.spool.committing.wait()
+        clock.advance(passed)
+        world.spool.commit_gate.set()
+        outcome = await sending
+        assert outcome.accepted
+        await world.spool.until_state(state)
+        assert len(primary.taken) == (state is ItemState.DELIVERED)
 
 
 @pytest.mark.parametrize("mode", [Mode.STANDBY, Mode.RECOVERY])

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from relay.accounts.directory import Verdict
 from relay.accounts.login import LoginResult, Reason
 from relay.accounts.login import Verdict as LoginVerdict
-from relay.core.clock import SystemClock
+from relay.core.clock import Clock, SystemClock
 from relay.core.envelope import Envelope, Origin
 from relay.core.errors import LeaseLost, NotNow
 from relay.core.ids import ItemId, item_id
@@ -280,6 +280,7 @@ class World:
         real: Spool | None = None,
         names: ClientNames | None = None,
         forward: Forward = Forward.NONE,
+        clock: Clock | None = None,
     ) -> None:
         self.spool = FakeSpool()
         self.directory = FakeDirectory()
@@ -292,7 +293,7 @@ class World:
             limits=limits or Limits(),
             deadlines=deadlines or Deadlines(),
         )
-        clock = SystemClock()
+        clock = clock or SystemClock()
         self.pool = (
             None
             if primary is None
