@@ -9,6 +9,7 @@ from relay.proto.imap import commands as c
 from relay.proto.imap.flags import SYSTEM_NAMES, System
 from relay.proto.imap.listing import Entry
 from relay.serve.answers import Answer, no
+from relay.serve.folders import find
 from relay.serve.selected import Selected, keywords_in
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ async def select(session: Session, command: c.Select) -> Answer:
     if session.selected is not None:
         session.unselect()
         talk.ok(None, "Closed", codes.CLOSED)  # RFC 9051 7.1: what follows is of the new mailbox
-    folder = await mailboxes.folder(session.account, command.mailbox)
+    folder = await find(session, command.mailbox)
     if folder is None:
         return no("No such mailbox", codes.NONEXISTENT)
     selected = Selected(folder, mailboxes, read_only=command.read_only, session=session.name, base=feed.seen)
