@@ -1,6 +1,6 @@
-"""What an office has in an outage: the relay alone, as its operator runs it, and people who know one address each.
+"""What an office has: the relay, as its operator runs it, and people who know one address each.
 
-In: which users the operator has added. Out: the relay's names and ports as clients know them (a certificate that names
+In: which users the operator has added, or a primary that is up and knows them. Out: the relay's names and ports as clients know them (a certificate that names
 them, implicit TLS and STARTTLS), and a sender outside who writes to people in the office.
 """
 
@@ -17,8 +17,10 @@ from typing import Any, Final
 
 from tests.clients.gateway import Ways
 from tests.peers.certs import Authority
+from tests.peers.dovecot import Dovecot
 from tests.peers.people import password_of
 from tests.peers.ports import LOOPBACK, free_port
+from tests.peers.postfix import Postfix
 from tests.peers.process import PATIENCE, PeerFailed
 from tests.peers.relay import ROOT, Relay, RelaySettings
 from tests.peers.smtpclient import SmtpClient
@@ -94,21 +96,16 @@ class Office:
             await client.quit()
         assert outcome.accepted, outcome
 
-    def post(self, *contents: bytes, recipient: str = ALICE) -> None:
-        """The same from a test that is no coroutine."""
-
-        async def send() -> None:
-            for content in contents:
-                await self.arrives(content, recipient)
-
-        asyncio.run(send())
-
 
 @contextlib.contextmanager
 def office(
-    authority: Authority, *, users: tuple[str, ...] = (ALICE, BOB), config: Mapping[str, Mapping[str, Any]] | None = None
+    authority: Authority,
+    *,
+    users: tuple[str, ...] = (ALICE, BOB),
+    primary: tuple[Postfix, Dovecot] | None = None,
+    config: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Iterator[Office]:
-    """A running one. There was never a primary."""
+    """A running one. Without a primary there never was one, and the operator adds the users."""
     ports = Ports(free_port(), free_port(), free_port(), free_port())
     pair = authority.issue("localhost", IMAP_HOST, SMTP_HOST, WEB_HOST, stem="office")
     listen = {
@@ -118,8 +115,15 @@ def office(
         "https": [f"{LOOPBACK}:{ports.https}"],
     }
     clients = {"imap_host": IMAP_HOST, "smtp_host": SMTP_HOST, "web_host": WEB_HOST}
-    # Public ports; the gateway leads from them to ours.
-    relay = Relay(RelaySettings(certificate=pair, config={"listen": listen, "clients": clients, **(config or {})}))
+    smtp, imap = (primary[0].port, primary[1].imap_port) if primary else (None, None)
+    relay = Relay(
+        RelaySettings(
+            smtp_port=smtp,
+            imap_port=imap,
+            certificate=pair,
+            config={"listen": listen, "clients": clients, **(config or {})},
+        )
+    )
     with contextlib.closing(relay):
         made = Office(relay, ports, authority.ca)
         for user in users:
@@ -127,7 +131,6 @@ def office(
         relay.start()
         for port in (relay.imap_port, relay.http_port, *dataclasses.astuple(ports)):
             relay.process.await_port(port)
+        if primary:
+            relay.until(lambda: all(s["ever_reached"] for s in relay.status()["modes"].values() if s["configured"]))
         yield made
-
-
-__all__ = ["ALICE", "BOB", "IMAP_HOST", "LOOPBACK", "SMTP_HOST", "WEB_HOST", "Office", "letter", "office"]
