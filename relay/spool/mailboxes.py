@@ -6,7 +6,7 @@ computed from the journal alone. Folders are in `folders`, mail that users put i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -18,6 +18,7 @@ from relay.spool import deeds
 from relay.spool.deeds import Details, Seen
 from relay.spool.folders import Account, Folder, FolderKeeper, NoSuchFolder, Usual
 from relay.spool.read import Reader, StoredMessage
+from relay.spool.shelf import Shelf, Shelves
 from relay.spool.words import Words
 from relay.store.api import Store
 from relay.store.mailbox_records import Body, Quota, Transferred, Usage
@@ -35,6 +36,11 @@ def folder_gone() -> Iterator[None]:
         yield
     except KeyError:
         raise NoSuchFolder("the mailbox was deleted") from None
+
+
+def _numbers(rows: Iterable[MessageRow]) -> Iterator[int]:
+    """Numbers of their keywords."""
+    return (number for row in rows if row.keywords for number in row.keywords)
 
 
 class FlagStep(msgspec.Struct, frozen=True):
@@ -62,6 +68,7 @@ class Mailboxes(FolderKeeper):
         """What every account may hold; None = all that there is room for."""
         self._reader = Reader(store, vault)
         self._words = Words(store, vault)
+        self._shelves = Shelves(store, clock)
 
     # --- reading ---
 
@@ -69,15 +76,28 @@ class Mailboxes(FolderKeeper):
         self, folder: Folder, *, after_uid: int = 0, up_to: int | None = None, limit: int = 10_000
     ) -> list[MessageRow]:
         """Messages with `after_uid < UID <= up_to` by ascending UID."""
+        shelf = await self.shelf(folder)
+        if shelf is not None:
+            return shelf.after(after_uid, up_to, limit)
         rows = await self._store.messages(folder.row.id, after_uid=after_uid, up_to=up_to, limit=limit)
-        await self._words.learn(folder.account.mac, rows)
+        await self._words.learn(folder.account.mac, _numbers(rows))
         return rows
 
     async def message_rows(self, folder: Folder, uids: Sequence[int]) -> list[MessageRow]:
-        """The named ones that still exist."""
+        """The named ones that still exist; UIDs ascend."""
+        shelf = await self.shelf(folder)
+        if shelf is not None:
+            return shelf.rows(uids)
         rows = await self._store.message_rows(folder.row.id, uids)
-        await self._words.learn(folder.account.mac, rows)
+        await self._words.learn(folder.account.mac, _numbers(rows))
         return rows
+
+    async def shelf(self, folder: Folder) -> Shelf | None:
+        """The whole mailbox as it is now, shared by all who use it; None where it is too large. NotNow."""
+        shelf = await self._shelves.get(folder.row.id, folder.row.messages)
+        if shelf is not None and shelf.keywords:
+            await self._words.learn(folder.account.mac, shelf.keywords)
+        return shelf
 
     def keywords(self, row: MessageRow) -> tuple[str, ...]:
         """The keywords of a row that was read here; those that are damaged are left out."""
@@ -155,7 +175,7 @@ class Mailboxes(FolderKeeper):
         entry = deeds.encode(self._vault, "store", seen, Details(folder.name))
         with folder_gone():
             rows = await self._store.change_flags(folder.row.id, changes, entry, now=self._clock.now())
-        await self._words.learn(account, rows)
+        await self._words.learn(account, _numbers(rows))
         return rows
 
     async def expunge(self, folder: Folder, uids: Sequence[int], seen: Seen) -> list[int]:

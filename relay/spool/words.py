@@ -43,9 +43,9 @@ class Words:
         """The keywords of a message whose numbers were learned."""
         return tuple(word for number in row.keywords for word in self._known.get(number, ()))
 
-    async def learn(self, account: Mac, rows: Iterable[MessageRow]) -> None:
-        """Make sure that `of` knows these rows' numbers. Lists of version 1 are split on the way."""
-        if all(number in self._known for row in rows if row.keywords for number in row.keywords):
+    async def learn(self, account: Mac, numbers: Iterable[int]) -> None:
+        """Make sure that `of` knows these numbers. Lists of version 1 are split on the way."""
+        if all(number in self._known for number in numbers):
             return
         for keyword in await self._store.keywords(account):
             words = self._known[keyword.id] = self._open(keyword)
