@@ -232,16 +232,16 @@ class FolderKeeper:
     async def awaken(self, account: Account, name: str, seen: Seen) -> Folder | None:
         """Make a usual mailbox, subscribed; None where no usual one of this name is shown."""
         usual = next((one for one in self._usual if one.name == name), None)
-        if usual is None:
+        if usual is None or all(entry.usual != usual for entry in (await self.listing(account)).entries):
             return None
 
         def plan(tree: _Tree) -> tuple[list[FolderChange], Details]:
             if name in tree.folders or usual.special_use in tree.uses():
                 raise FolderExists("the name or its use is taken")
-            mac, sealed = self._names.folder(account.mac, name), self._seal(name)
-            changes: list[FolderChange] = [CreateFolder(mac, sealed, usual.special_use), Subscribe(mac, sealed)]
-            return changes, Details(name, special_use=usual.special_use)
+            change = CreateFolder(self._names.folder(account.mac, name), self._seal(name), usual.special_use)
+            return [change], Details(name, special_use=usual.special_use)
 
+        await self.subscribe(account, name, seen)  # first: it is shown as subscribed, so nobody sees the half of this
         try:
             tree = await self._change(account, "create", seen, plan)
         except FolderExists:
