@@ -8,11 +8,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from relay.core.errors import Damaged
 from relay.proto.imap import search as keys
 from relay.proto.imap import text
+from relay.proto.imap.columns import sieve
 from relay.proto.imap.flags import Flags
 from relay.proto.mime.header import FieldFinder
 from relay.serve import bodies
@@ -40,7 +42,16 @@ async def find(session: Session, wanted: keys.Key) -> list[int]:
         now=session.services.clock.now(),
         saved=view.saved,
     )
+    shelf = await session.services.mailboxes.shelf(mailbox.folder)
+    column = None
+    if shelf is not None and shelf.uids == view.uids():  # nothing is there that is yet to be told
+        column = sieve(key, shelf.flags)
+        if column is not None and column.exact:
+            return list(compress(view.uids(), column.column))
     candidates = _candidates(key, mailbox)
+    if column is not None:
+        kept = set(compress(view.uids(), column.column))
+        candidates = [uid for uid in candidates if uid in kept]
     pace = Pace(session, len(candidates))
     finder = _Finder(session, key, pace)
     found: list[int] = []

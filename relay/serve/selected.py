@@ -17,6 +17,7 @@ from relay.proto.imap.seqview import SeqView
 from relay.spool.feed import Feed
 from relay.spool.mailboxes import Folder, Mailboxes, Seen
 from relay.spool.names import INBOX
+from relay.spool.shelf import Shelf
 from relay.store.records import Change, ChangeKind, MessageRow, SystemFlag
 
 PAGE = 500
@@ -46,24 +47,21 @@ class Selected:
         self._leave: Callable[[], None] = lambda: None
         self._on_change: Callable[[], None] = lambda: None
 
-    async def load(self, feed: Feed) -> list[MessageRow]:
-        """Join the feed, read the mailbox; all its rows. NotNow."""
+    async def load(self, feed: Feed) -> Shelf:
+        """Join the feed, read the mailbox. NotNow."""
         self._leave = feed.on_mailbox(self.folder.row.id, self._heard)
         try:
-            rows: list[MessageRow] = []
-            while page := await self._mailboxes.messages(self.folder, after_uid=rows[-1].uid if rows else 0):
-                if not rows:  # the first page and all after it were read when this had happened
-                    self._base = max(self._base, *(row.changed for row in page))
-                rows.extend(page)
+            shelf = await self._mailboxes.whole(self.folder)
         except BaseException:
             self._leave()
             raise
-        self.view = SeqView(array("I", (row.uid for row in rows)))
+        self._base = max(self._base, shelf.seen)
+        self.view = SeqView(shelf.uids)
         self._recent_from = max(self.view.largest_uid + 1, self.folder.row.uidnext)
         early, self._early = self._early or [], None
         for change in early:
             self._heard(change)
-        return rows
+        return shelf
 
     def on_change(self, call: Callable[[], None]) -> None:
         """`call()` whenever something is there to tell (IDLE)."""
@@ -158,12 +156,10 @@ class Selected:
         return _SYSTEM_FLAGS[row.flags & _ALL]
 
 
-def keywords_in(mailboxes: Mailboxes, rows: Iterable[MessageRow]) -> list[str]:
-    """Every keyword used, once, for the FLAGS response."""
+def keywords_in(words: Iterable[str]) -> list[str]:
+    """Every keyword once, for the FLAGS response."""
     found: dict[str, str] = {}
-    for row in rows:
-        if row.keywords:
-            for word in mailboxes.keywords(row):
-                if flags.parse([word.encode("ascii", "replace")]) is not None:
-                    found.setdefault(word.lower(), word)
+    for word in words:
+        if flags.parse([word.encode("ascii", "replace")]) is not None:
+            found.setdefault(word.lower(), word)
     return sorted(found.values())

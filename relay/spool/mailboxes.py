@@ -93,15 +93,27 @@ class Mailboxes(FolderKeeper):
         return rows
 
     async def shelf(self, folder: Folder) -> Shelf | None:
-        """The whole mailbox as it is now, shared by all who use it; None where it is too large. NotNow."""
+        """The whole mailbox as it is now, shared by all who use it; None where it is too large for that. NotNow."""
         shelf = await self._shelves.get(folder.row.id, folder.row.messages)
         if shelf is not None and shelf.keywords:
             await self._words.learn(folder.account.mac, shelf.keywords)
         return shelf
 
+    async def whole(self, folder: Folder) -> Shelf:
+        """The same, read anew where it is too large to be shared. NotNow."""
+        shelf = await self.shelf(folder)
+        if shelf is None:
+            shelf = await self._shelves.read(folder.row.id)
+            await self._words.learn(folder.account.mac, shelf.keywords)
+        return shelf
+
     def keywords(self, row: MessageRow) -> tuple[str, ...]:
         """The keywords of a row that was read here; those that are damaged are left out."""
-        return self._words.of(row) if row.keywords else ()
+        return self._words.of(row.keywords) if row.keywords else ()
+
+    def words(self, numbers: Iterable[int]) -> tuple[str, ...]:
+        """The same of the keywords of a shelf."""
+        return self._words.of(numbers)
 
     def email_id(self, row: MessageRow) -> str:
         """EMAILID (RFC 8474 5.1): equal for copies of one message, and only for those."""

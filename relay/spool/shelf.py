@@ -34,19 +34,17 @@ _GOOD_FOR = 3600.0
 class Shelf:
     """One mailbox."""
 
-    __slots__ = ("_flags", "_rows", "good_until", "keywords", "seen", "uids")
+    __slots__ = ("_flags", "_keywords", "_rows", "good_until", "seen", "uids")
 
     def __init__(self, rows: list[MessageRow], seen: int, good_until: float) -> None:
         self.seen = seen
         """The last change that is in it for certain."""
         self.good_until = good_until
-        self.keywords: frozenset[int] = frozenset()
-        """Numbers of all keywords in use, and perhaps of some that were."""
         self._flags: bytes | None = None
+        self._keywords: frozenset[int] | None = None
         self._rows = rows
         self.uids = array("I", (row.uid for row in rows))
         """Ascending; not to be changed."""
-        self._note(rows)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -58,9 +56,12 @@ class Shelf:
             self._flags = bytes(row.flags for row in self._rows)
         return self._flags
 
-    def last_changed(self) -> int:
-        """The highest `changed` of its rows; 0 for none."""
-        return max((row.changed for row in self._rows), default=0)
+    @property
+    def keywords(self) -> frozenset[int]:
+        """Numbers of all keywords in use."""
+        if self._keywords is None:
+            self._keywords = frozenset(number for row in self._rows if row.keywords for number in row.keywords)
+        return self._keywords
 
     def rows(self, uids: Sequence[int]) -> list[MessageRow]:
         """Those that are there, in the order that they are named in."""
@@ -81,7 +82,8 @@ class Shelf:
         """`now` are the rows of those `touched` that are still there."""
         self._flags = None
         fresh = {row.uid: row for row in now}
-        self._note(fresh.values())
+        if self._keywords or any(row.keywords for row in fresh.values()):
+            self._keywords = None
         gone: set[int] = set()
         more: list[MessageRow] = []
         for uid in touched:
@@ -101,11 +103,6 @@ class Shelf:
     def _place(self, uid: int) -> int:
         at = bisect_left(self.uids, uid)
         return at if at < len(self.uids) and self.uids[at] == uid else -1
-
-    def _note(self, rows: Iterable[MessageRow]) -> None:
-        found = {number for row in rows if row.keywords for number in row.keywords}
-        if not found <= self.keywords:
-            self.keywords |= found
 
 
 def _uid(row: MessageRow) -> int:
@@ -153,13 +150,20 @@ class Shelves:
             if len(changes) < _MOST_CHANGES and await self._follow(mailbox, shelf, changes, last):
                 return shelf
         self._shelves.pop(mailbox, None)
-        rows: list[MessageRow] = []
-        while page := await self._store.messages(mailbox, after_uid=rows[-1].uid if rows else 0, limit=_PAGE):
-            rows += page
-        fresh = self._shelves[mailbox] = Shelf(rows, last, now + _GOOD_FOR)
+        fresh = self._shelves[mailbox] = await self._read(mailbox, last, now + _GOOD_FOR)
         while len(self._shelves) > 1 and sum(map(len, self._shelves.values())) > self._most_rows:
             self._shelves.popitem(last=False)
         return fresh
+
+    async def read(self, mailbox: int) -> Shelf:
+        """One that is not kept. NotNow."""
+        return await self._read(mailbox, await self._store.last_change(), 0.0)
+
+    async def _read(self, mailbox: int, last: int, good_until: float) -> Shelf:
+        rows: list[MessageRow] = []
+        while page := await self._store.messages(mailbox, after_uid=rows[-1].uid if rows else 0, limit=_PAGE):
+            rows += page
+        return Shelf(rows, last, good_until)
 
     async def _follow(self, mailbox: int, shelf: Shelf, changes: Sequence[Change], last: int) -> bool:
         """Bring a shelf up to date; False where something has happened to the mailbox as a whole."""

@@ -12,7 +12,7 @@ import msgspec
 
 from relay.core.errors import Damaged
 from relay.store.api import Store
-from relay.store.records import KeywordRow, Mac, MessageRow, NewKeyword
+from relay.store.records import KeywordRow, Mac, NewKeyword
 from relay.vault.sealing import Vault
 
 _PURPOSE = "keywords"
@@ -39,9 +39,9 @@ class Words:
             for word in words
         )
 
-    def of(self, row: MessageRow) -> tuple[str, ...]:
-        """The keywords of a message whose numbers were learned."""
-        return tuple(word for number in row.keywords for word in self._known.get(number, ()))
+    def of(self, numbers: Iterable[int]) -> tuple[str, ...]:
+        """Those that were learned and are not damaged."""
+        return tuple(word for number in numbers for word in self._known.get(number, ()))
 
     async def learn(self, account: Mac, numbers: Iterable[int]) -> None:
         """Make sure that `of` knows these numbers. Lists of version 1 are split on the way."""
