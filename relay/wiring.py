@@ -275,7 +275,14 @@ def replay(config: Config, owner: str) -> ReplaySettings:
 def retention(config: Config) -> RetentionSettings:
     """How long things are kept."""
     section = config.retention
-    return RetentionSettings(spool=section.spool, warn=section.warn, shadow=section.shadow, ledger=section.ledger)
+    return RetentionSettings(
+        spool=section.spool,
+        warn=section.warn,
+        shadow=section.shadow,
+        ledger=section.ledger,
+        remembered=config.login.max_age,
+        tokens=config.login.token_max_age,
+    )
 
 
 def pacing(config: Config) -> PacingSettings:

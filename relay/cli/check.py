@@ -59,7 +59,7 @@ class Step(msgspec.Struct, frozen=True):
 @config_option
 @json_option
 def check(*, no_dns: bool, path: Path | None, as_json: bool) -> int:
-    """Try the configuration, the key, the disk, the certificate, the primary and the DNS.
+    """Try the configuration, the key, the disk, the certificate, the primary, the token issuer and the DNS.
 
     Exit code 1 when something fails; warnings do not count.
 
@@ -97,6 +97,7 @@ async def _check(config: Config, *, ask_dns: bool) -> list[Step]:
     steps += await _spool(config)
     steps += _certificates(config)
     steps += await _primary(config)
+    steps += await _issuer(config)
     if ask_dns:
         steps += await _dns(config)
     return steps
@@ -213,6 +214,26 @@ async def _primary(config: Config) -> list[Step]:
             told += "; slower than failover.timeout: it would be taken for dead"
         steps.append(Step(f"primary {service}", "fail" if not probe.ok or slow else "ok", told))
     return steps
+
+
+async def _issuer(config: Config) -> list[Step]:
+    """The keys that judge tokens, fetched as the node fetches them."""
+    from relay import wiring
+    from relay.accounts.issuer import Issuer
+    from relay.accounts.jwks import KeySet
+
+    settings = wiring.oauth(config)
+    if settings is None:
+        return []
+    what = "token issuer"
+    try:
+        keys = KeySet.parse(await Issuer(settings).fetch())
+    except (RelayError, ValueError) as error:
+        return [Step(what, "fail", f"{settings.issuer}: {error}")]
+    fitting = [algorithm for algorithm in settings.algorithms if keys.fitting(None, algorithm)]
+    if not fitting:
+        return [Step(what, "fail", f"{settings.issuer}: has no key for {', '.join(settings.algorithms)}")]
+    return [Step(what, "ok", f"{settings.issuer}: has keys for {', '.join(fitting)}")]
 
 
 async def _dns(config: Config) -> list[Step]:

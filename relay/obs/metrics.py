@@ -47,7 +47,7 @@ Serving = Literal["standby", "passed"]
 CommandResult = Literal["ok", "no", "bad"]
 ImapFault = Literal["syntax", "literal", "line", "nesting", "errors", "pipelined_tls", "tls", "timeout"]
 EvidenceSource = Literal["probe", "traffic"]
-Sweep = Literal["purged", "staged", "changes", "returned", "overdue"]
+Sweep = Literal["purged", "staged", "changes", "logins", "returned", "overdue"]
 Direction = Literal["to_primary", "to_client"]
 
 IMAP_COMMANDS = (

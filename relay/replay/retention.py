@@ -4,7 +4,9 @@
    `spool`; at `spool` it becomes HELD, and then only the operator decides (docs/decisions: held at retention).
 2. Shadow copies of what was delivered go after `shadow`; what the sender was told was refused goes after a day.
 3. Chunks of messages that were never committed go after `staged`; the ledger of purged items after `ledger`.
-4. A sweep that is interrupted goes on at the next one; each step is small.
+4. What is remembered of logins goes when it is good for nothing any more, `remembered` and `tokens` after it was
+   written; that a user was revoked is kept.
+5. A sweep that is interrupted goes on at the next one; each step is small.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ class RetentionSettings(msgspec.Struct, frozen=True):
     refused: float = _DAY
     ledger: float = 90 * _DAY
     staged: float = _DAY
+    remembered: float = 30 * _DAY
+    tokens: float = 3600.0
     every: float = 3600.0
 
 
@@ -55,6 +59,7 @@ class Swept(msgspec.Struct):
     purged: int = 0
     staged: int = 0
     changes: int = 0
+    logins: int = 0
     aged: tuple[int, int, int] = (0, 0, 0)
     """Waiting longer than `warn`, half and four fifths of `spool`."""
 
@@ -90,7 +95,10 @@ class Retention:
             done.staged += count
         while count := await self._store.trim_changes(before=now - s.ledger, limit=10 * _BATCH):
             done.changes += count
-        for what in ("overdue", "purged", "staged", "changes"):
+        for kind, age in (("remembered", s.remembered), ("token", s.tokens)):
+            while count := await self._store.sweep_credentials(kind, before=now - age, limit=_BATCH):
+                done.logins += count
+        for what in ("overdue", "purged", "staged", "changes", "logins"):
             self._metrics.swept[what].inc(getattr(done, what))
         return done
 

@@ -226,6 +226,10 @@ class DirectoryStore(Protocol):
         """All of a kind."""
         ...
 
+    async def sweep_credentials(self, kind: str, *, before: float, limit: int) -> int:
+        """Remove some of a kind that were last written before that time; returns how many."""
+        ...
+
     async def setting(self, name: str) -> bytes | None:
         """A small value of the node's own (mode, override, wrapped vault keys); holds nothing readable about people."""
         ...

@@ -14,6 +14,7 @@ import pytest
 from relay.primary.lookup import Dns, Exchanger
 from tests.cli.conftest import Desk
 from tests.peers.certs import Authority, Pair
+from tests.peers.issuer import Signer, key_set
 from tests.primary.fake import FakeSmtp
 
 LISTENING = 'imap = ["127.0.0.1:143"]\nimaps = ["127.0.0.1:993"]\nsubmissions = ["127.0.0.1:465"]\n'
@@ -130,6 +131,26 @@ def test_a_primary_that_is_not_there_and_one_that_hangs(desk: Desk) -> None:
         result, detail = steps(desk)["primary smtp"]
     assert result == "fail"
     assert "in time" in detail
+
+
+@pytest.mark.parametrize(
+    ("document", "more", "result", "words"),
+    [
+        (key_set(Signer("one")), "", "ok", "has keys for ES256"),
+        (key_set(Signer("one")), 'algorithms = ["RS256"]', "fail", "has no key for RS256"),
+        (b"{}", "", "fail", "no key of use"),
+        (None, "", "fail", "cannot be asked"),
+    ],
+)
+def test_the_issuer_of_tokens(desk: Desk, *, document: bytes | None, more: str, result: str, words: str) -> None:
+    desk.mixed()
+    file = desk.directory / "keys.json"
+    if document is not None:
+        file.write_bytes(document)
+        more += f'\njwks_file = "{file}"'
+    desk.configure(f'[login.oauth]\nissuer = "http://127.0.0.1:1"\naudience = ["mail"]\n{more}\n')
+    said, detail = steps(desk)["token issuer"]
+    assert (said, words in detail) == (result, True), detail
 
 
 def test_key_and_data_that_do_not_fit(desk: Desk) -> None:

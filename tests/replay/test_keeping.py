@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from relay.accounts.credentials import Credentials, Kind
 from relay.core.envelope import Envelope, Origin, Recipient
 from relay.core.ids import ItemId
 from relay.core.item import ItemState
@@ -182,3 +183,19 @@ async def test_shadow_copies_and_remains_go_after_their_time(tmp_path: Path) -> 
         assert (await retention(spool).sweep()).purged == 1
         assert (await spool.store.chunks(item, 0, 1)) == [None]
         await draft.discard()
+
+
+async def test_logins_that_are_good_for_nothing_any_more_go(tmp_path: Path) -> None:
+    async with open_spool(tmp_path) as spool:
+        stored = Credentials(spool.store, spool.vault)
+        kinds: tuple[Kind, ...] = ("configured", "remembered", "token", "revoked")
+        for kind in kinds:
+            await stored.put("old@example.org", kind, "", now=spool.clock.now())
+        spool.clock.advance(30 * DAY)
+        await stored.put("new@example.org", "remembered", "", now=spool.clock.now())
+        await stored.put("new@example.org", "token", "", now=spool.clock.now())
+        assert (await retention(spool).sweep()).logins == 1
+        spool.clock.advance(1.0)
+        assert (await retention(spool).sweep()).logins == 1
+        left = [(kind, one.address.partition("@")[0]) for kind in kinds for one in await stored.all(kind)]
+        assert left == [("configured", "old"), ("remembered", "new"), ("token", "new"), ("revoked", "old")]

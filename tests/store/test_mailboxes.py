@@ -284,6 +284,16 @@ async def test_credentials(store: Store) -> None:
     assert await store.credentials() == [three]
 
 
+async def test_old_credentials_are_swept(store: Store) -> None:
+    kinds = ("configured", "remembered", "remembered", "remembered", "token")
+    for number, kind in enumerate(kinds):
+        await store.put_credential(Credential(b"account %d" % number, kind, b"login", b"verifier", float(number)))
+    assert await store.sweep_credentials("remembered", before=3.0, limit=1) == 1
+    assert await store.sweep_credentials("remembered", before=3.0, limit=10) == 1
+    assert await store.sweep_credentials("remembered", before=3.0, limit=10) == 0
+    assert [one.mac for one in await store.credentials()] == [b"account 0", b"account 3", b"account 4"]
+
+
 async def test_settings(store: Store) -> None:
     assert await store.setting("a") is None
     assert await store.put_setting_if_absent("a", b"1", now=NOW) == b"1"

@@ -107,6 +107,14 @@ class MemoryStore(MemoryQueue, MemoryMailboxes):
         """See the contract."""
         return [one for key, one in sorted(self._state.credentials.items()) if kind in (None, key[1])]
 
+    async def sweep_credentials(self, kind: str, *, before: float, limit: int) -> int:
+        """See the contract."""
+        held = self._state.credentials
+        gone = [key for key, one in held.items() if one.kind == kind and one.updated_at < before][:limit]
+        for key in gone:
+            del held[key]
+        return len(gone)
+
     async def setting(self, name: str) -> bytes | None:
         """See the contract."""
         return self._state.settings.get(name)

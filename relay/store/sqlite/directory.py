@@ -93,6 +93,19 @@ class Directory(Part):
         """See the contract."""
         return await self._credentials("WHERE ?1 IS NULL OR kind = ?1 ORDER BY mac, kind", (kind,))
 
+    async def sweep_credentials(self, kind: str, *, before: float, limit: int) -> int:
+        """See the contract. Not flushed: what comes back is swept again."""
+
+        def run(tx: Tx) -> int:
+            gone = tx.execute(
+                "DELETE FROM credential WHERE kind = ?1 AND mac IN "
+                "(SELECT mac FROM credential WHERE kind = ?1 AND updated_at < ?2 LIMIT ?3) RETURNING 1",
+                (kind, before, limit),
+            ).fetchall()
+            return len(gone)
+
+        return await self._write(run, durable=False)
+
     async def _credentials(self, where: str, bindings: tuple[bytes | str | None, ...]) -> list[Credential]:
         return await self._read(
             lambda connection: [
