@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Protocol
 
-from relay import __version__, wiring, wiring_mailboxes
+from relay import __version__, wiring, wiring_mailboxes, wiring_submission
 from relay.accounts.credentials import Credentials
 from relay.accounts.directory import Directory
 from relay.accounts.issuer import Issuer
@@ -28,17 +28,20 @@ from relay.core.ids import ItemId
 from relay.core.mode import Service
 from relay.inbound.budget import ByteBudget
 from relay.inbound.front import smtp_listener
+from relay.inbound.login import Desk
 from relay.inbound.policy import LocalDomainsOnly
 from relay.inbound.ports import Services as InboundServices
 from relay.listen.certificates import Certificates
 from relay.listen.gate import Gate
 from relay.obs.logs import logger
 from relay.obs.metrics import Metrics
+from relay.parts_world import Outgoing
 from relay.primary.client_names import ClientNames, open_dns
 from relay.primary.health import Prober
 from relay.primary.imap import ImapPrimary
 from relay.primary.pacing import Pacer
 from relay.primary.smtp import SmtpPool
+from relay.primary.submission import SubmissionPrimary
 from relay.proto.mime.build import received
 from relay.replay.canaries import CanaryWatch
 from relay.replay.destination import PrimaryDestination
@@ -86,6 +89,7 @@ class Parts:
     ) -> None:
         self._config = config
         self._store = store
+        self._vault = vault
         self._clock = clock
         self._metrics = metrics
         self._owner = owner
@@ -130,6 +134,9 @@ class Parts:
         self._appends = Appends(store, vault, clock, self._pressure, quota=quota)
         primary = config.primary
         self._imap = ImapPrimary(wiring.imap_primary(primary.imap)) if primary and primary.imap else None
+        sending = wiring_submission.primary(config)
+        self._submission = None if sending is None else SubmissionPrimary(sending, clock)
+        self._outgoing: Outgoing | None = None
         self._cut_through, self._replay = None, None
         if primary and primary.smtp:
             live = wiring.smtp_primary(config, primary.smtp, final_timeout=primary.smtp.final_timeout)
@@ -145,6 +152,8 @@ class Parts:
     def ends(self) -> list[Work]:
         """What is to be ended when the doors are closed."""
         ends: list[Work] = [pool.close for pool in (self._cut_through, self._replay) if pool is not None]
+        if self._outgoing is not None:
+            ends.append(self._outgoing.way_out.close)
         return [*ends, self._names.stop] if self._names is not None else ends
 
     def background(self) -> Iterator[tuple[str, Work]]:
@@ -157,6 +166,12 @@ class Parts:
             if self._config.primary.imap is not None:
                 raw = wiring.pass_through(self._config.primary.imap, self._config.failover.timeout)
                 yield "offer", lambda: self._offer.run(raw, self.board)
+        if self._submission is not None:
+            submission = self._submission
+            yield "submission", lambda: submission.run(self.board)
+        if wiring_submission.takes_submission(self._config):
+            self._outgoing = self._way_out()
+            yield from self._outgoing.background()
         if self._tokens is not None:
             yield "tokens", self._alone("tokens", self._tokens.run)
         if self._replay is not None:
@@ -231,8 +246,14 @@ class Parts:
         assert primary is not None
         timeout = self._config.failover.timeout
         smtp = wiring.smtp_primary(self._config, primary.smtp, final_timeout=timeout) if primary.smtp else None
-        prober = Prober(smtp, self._imap, timeout=timeout, clock=self._clock)
-        every = {Service.SMTP: prober.smtp, Service.IMAP: prober.imap, Service.LOGIN: prober.login}
+        submission = self._submission.settings if self._submission is not None else None
+        prober = Prober(smtp, self._imap, submission, timeout=timeout, clock=self._clock)
+        every = {
+            Service.SMTP: prober.smtp,
+            Service.IMAP: prober.imap,
+            Service.LOGIN: prober.login,
+            Service.SUBMISSION: prober.submission,
+        }
         asks = {service: every[service] for service in wiring.services(self._config)}
         return Probing(self.board, asks, wiring.probes(self._config), self._metrics.mode)
 
@@ -256,6 +277,20 @@ class Parts:
         self._feed.on_kind(ChangeKind.SETTING, runner.heed)
         self.board.watch(lambda _service, _old, _new: runner.wake())
         return runner
+
+    def _way_out(self) -> Outgoing:
+        return Outgoing(
+            self._config,
+            store=self._store,
+            vault=self._vault,
+            clock=self._clock,
+            metrics=self._metrics,
+            feed=self._feed,
+            queue=self._queue,
+            intake=self.intake,
+            trace=self._trace,
+            owner=self._owner,
+        )
 
     def _alone(self, name: str, work: Work) -> Work:
         return Singleton(self._store, name, work, owner=self._owner, clock=self._clock).run
@@ -314,7 +349,15 @@ class Parts:
             read=self._read,
             pressure=self._pressure,
             directory=self._directory,
-            logins=PrimaryFirst(self.logins, self._naming, self.board, self._imap),
+            logins=Desk(
+                judge=PrimaryFirst(self.logins, self._naming, self.board, self._imap),
+                memory=self.logins,
+                naming=self._naming,
+                board=self.board,
+                primary=self._submission,
+                signed_tokens=self._tokens is not None,
+            ),
+            submitting=wiring_submission.submitting(self._config, self._naming),
             policy=LocalDomainsOnly(self._config.domains.accept),
             board=self.board,
             pool=self._cut_through,

@@ -92,6 +92,8 @@ def inbound_settings(config: Config) -> inbound.InboundSettings:
         deadlines=inbound.Deadlines(
             command=limits.command_timeout, block=limits.data_timeout, minimum_rate=limits.min_rate
         ),
+        plaintext_auth=config.imap.plaintext_auth,
+        token_refusal=token_refusal(config),
     )
 
 
@@ -301,6 +303,8 @@ def services(config: Config) -> frozenset[Service]:
         found.add(Service.SMTP)
     if primary is not None and primary.imap is not None:
         found |= {Service.IMAP, Service.LOGIN}
+    if primary is not None and primary.submission is not None:
+        found.add(Service.SUBMISSION)
     return frozenset(found)
 
 

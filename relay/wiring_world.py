@@ -12,8 +12,7 @@ from relay.config.secrets import read_secret
 from relay.config.world import DkimSection, SmarthostSection
 from relay.core.errors import ConfigFault
 from relay.primary.settings import Endpoint, PoolSettings
-from relay.proto.smtp.sasl import Credentials
-from relay.store.records import Route
+from relay.proto.sasl.credentials import Credentials
 from relay.vault.signing import SigningKey
 from relay.world.dkim_signer import DkimKey
 from relay.world.settings import DnsSettings, Smarthost, WorldSettings
@@ -46,11 +45,6 @@ def way_out(config: Config) -> WayOutSettings:
     return WayOutSettings(world, dns, keys=tuple(map(_key, section.dkim)))
 
 
-def route_of_submitted(config: Config) -> Route:
-    """Where mail that a user sent to another domain goes."""
-    return Route.PRIMARY if config.world.hold else Route.WORLD
-
-
 def _listened_on(config: Config) -> tuple[str, ...]:
     """Addresses that are ours by the look of the configuration; a wildcard says nothing."""
     found = []
@@ -64,7 +58,9 @@ def _listened_on(config: Config) -> tuple[str, ...]:
 def _smarthost(section: SmarthostSection) -> Smarthost:
     credentials = None
     if section.user and section.password_file is not None:
-        credentials = Credentials(section.user, read_secret(section.password_file, "world.smarthost.password_file"))
+        credentials = Credentials(
+            section.user, read_secret(section.password_file, "world.smarthost.password_file").encode()
+        )
     ca_file = str(section.ca_file) if section.ca_file else None
     return Smarthost(Endpoint(section.host, section.port, section.tls, section.verify, ca_file), credentials)
 

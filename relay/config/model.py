@@ -32,6 +32,7 @@ from relay.config.sections import (
     UnknownRecipients,
     VaultSection,
 )
+from relay.config.submission import SubmissionSection
 from relay.config.types import REQUIRED, key
 from relay.config.world import WorldSection
 
@@ -57,6 +58,7 @@ class Config(BaseSettings):
     listen: ListenSection = ListenSection()
     imap: ImapSection = ImapSection()
     login: LoginSection = LoginSection()
+    submission: SubmissionSection = SubmissionSection()
     clients: ClientsSection = ClientsSection()
     failover: FailoverSection = FailoverSection()
     replay: ReplaySection = ReplaySection()
@@ -100,6 +102,12 @@ class Config(BaseSettings):
         if self.tls.certificate is None and self.imap.plaintext_auth == "never" and self.listen.imap:
             raise wrong(
                 "nobody could log in on listen.imap: no TLS, and imap.plaintext_auth = never",
+                "Set tls.certificate and tls.private_key",
+            )
+        listening = self.listen.submission and not self.listen.submissions
+        if listening and self.tls.certificate is None and self.imap.plaintext_auth == "never":
+            raise wrong(
+                "nobody could log in on listen.submission: no TLS, and imap.plaintext_auth = never",
                 "Set tls.certificate and tls.private_key",
             )
         if self.listen.mx and not self.domains.accept:

@@ -214,10 +214,19 @@ class PrimaryImapSection(UpstreamSection):
 
 
 class PrimarySubmissionSection(UpstreamSection):
-    """Where users' own mail goes while the primary is up."""
+    """Where users' own mail goes while the primary is up, under their own logins."""
 
     port: Port = key(587, "Port.")
-    tls: TlsMode = key("starttls", "As for primary.smtp.")
+    tls: TlsMode = key("starttls", "As for primary.smtp, but not opportunistic: passwords go this way.")
+    open_timeout: Duration = key("10s", "For connect, greeting, EHLO, TLS and login.")
+    command_timeout: Duration = key("30s", "For the answer to MAIL and RCPT.")
+    final_timeout: Duration = key("30s", "For the answer to the whole message. Later it is taken by the relay.")
+
+    @model_validator(mode="after")
+    def _protected(self) -> Self:
+        if self.tls is TlsMode.OPPORTUNISTIC:
+            raise wrong("tls = opportunistic would let anybody on the way have users' passwords", "Write starttls")
+        return self
 
 
 class PrimarySection(Section):

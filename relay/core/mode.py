@@ -9,7 +9,7 @@ NORMAL    the primary is used and believed.
 SUSPECT   something failed; new work still tries the primary, with the same deadline.
 STANDBY   the primary is down: nothing is sent to it but probes.
 RECOVERY  probes succeed again: replay feeds it (canaries first); cut-through and pass-through wait for the queue (SMTP)
-          or open at once (IMAP, LOGIN have nothing to drain: they go straight to NORMAL).
+          or open at once (the others have nothing to drain: they go straight to NORMAL).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Service(StrEnum):
     SMTP = "smtp"
     IMAP = "imap"
     LOGIN = "login"
+    SUBMISSION = "submission"
 
 
 class Mode(StrEnum):

@@ -67,10 +67,18 @@ class Attempt:
     """
 
     def __init__(
-        self, pool: SmtpPool, board: ModeBoard, envelope: Envelope, origin: Origin, declared: int | None
+        self,
+        pool: SmtpPool,
+        board: ModeBoard,
+        envelope: Envelope,
+        origin: Origin,
+        declared: int | None,
+        *,
+        service: Service = Service.SMTP,
     ) -> None:
         self._pool = pool
         self._board = board
+        self._service = service
         self._envelope = envelope
         self._origin = origin
         self._size = 0 if declared is None else declared + _TRACE_SIZE
@@ -85,7 +93,7 @@ class Attempt:
     def alive(self) -> bool:
         """Whether the primary is still in it, or may yet be, and still trusted."""
         there = self._tx is not None or self._at_rest or not self._begun
-        return there and USES_PRIMARY[self._board.mode(Service.SMTP)]
+        return there and USES_PRIMARY[self._board.mode(self._service)]
 
     async def rcpt(self, recipient: Recipient) -> Reply | None:
         """RCPT, after MAIL where it is the first. A sender that the primary refuses has none of its recipients."""
@@ -199,7 +207,7 @@ class Attempt:
             self._evidence(Signal.FAIL, trouble.reason)
 
     def _evidence(self, signal: Signal, reason: str) -> None:
-        self._board.evidence(Service.SMTP, signal, reason)
+        self._board.evidence(self._service, signal, reason)
 
 
 async def _alone(reply: Awaitable[Reply]) -> tuple[Reply]:

@@ -23,7 +23,7 @@ from relay.core.envelope import Envelope, Origin, Recipient, canonical, is_postm
 from relay.core.errors import Damaged, LeaseLost, NotNow
 from relay.core.ids import ItemId
 from relay.core.item import ItemState, RecipientState
-from relay.core.mode import USES_PRIMARY, Service
+from relay.core.mode import USES_PRIMARY
 from relay.core.reply import Reply
 from relay.inbound import replies
 from relay.inbound.cutthrough import Answered, Attempt, Lost, Outcome, Unsure
@@ -69,8 +69,9 @@ class Mailing:
         self._services = services
         self._origin = origin
         self._attempt: Attempt | None = None
-        if services.pool is not None and USES_PRIMARY[services.board.mode(Service.SMTP)]:
-            self._attempt = Attempt(services.pool, services.board, self._envelope(()), origin, command.size)
+        pool, board, service = services.pool, services.board, services.service
+        if pool is not None and USES_PRIMARY[board.mode(service)]:
+            self._attempt = Attempt(pool, board, self._envelope(()), origin, command.size, service=service)
         self._seen: set[str] = set()
         self._rest_timer: asyncio.TimerHandle | None = None
         self._resting: asyncio.Task[None] | None = None
@@ -98,6 +99,10 @@ class Mailing:
         if verdict in (Verdict.KNOWN, Verdict.UNKNOWN_ACCEPT):
             return self._take(recipient, there=False)
         return replies.NO_SUCH_RECIPIENT if verdict is Verdict.NO_SUCH else replies.UNKNOWN_FOR_NOW
+
+    def begin(self) -> Draft:
+        """The content follows: where it goes."""
+        return self._services.intake.begin()
 
     def receiving(self) -> None:
         """The content begins to come: a slow sender must not occupy a connection to the primary, nor let it expire."""

@@ -1,6 +1,7 @@
 """Who may send to whom. Pure: an address and a login enter, a refusal or None leaves.
 
-1. Mail is taken for the domains that are ours and for the postmaster, for nobody else, whoever asks: no open relay.
+1. Mail is taken for the domains that are ours and for the postmaster; for others only from users who are logged in: no
+   open relay.
 2. A local part that could be a route (`%`, `!`, `@`, quoted or not) is refused: behind us the primary may trust us, and
    follow it.
 """
@@ -38,18 +39,35 @@ def ascii_domain(domain: str) -> str:
 
 
 class LocalDomainsOnly:
-    """Recipients in our own domains; a login makes no difference but in the words of the refusal."""
+    """Recipients in our own domains; a login makes no difference."""
 
     def __init__(self, domains: Iterable[str]) -> None:
         self._domains = frozenset(ascii_domain(domain) for domain in domains)
 
+    def has(self, address: str) -> bool:
+        """Whether its domain is one of ours."""
+        return ascii_domain(split_address(address)[1]) in self._domains
+
     def refuses(self, address: str, *, login: str | None) -> Reply | None:
         """Invariants 1 and 2."""
+        del login
         local, domain = split_address(address)
         if not domain:
             return None if is_postmaster(address) else replies.NO_RELAY  # RFC 5321 4.5.1
-        if ascii_domain(domain) not in self._domains:
-            return replies.NO_RELAY if login is None else replies.NOT_TO_THE_WORLD
+        if not self.has(address):
+            return replies.NO_RELAY
         if _ROUTING & set(unquoted(local)):
             return replies.NO_ROUTING
         return None
+
+
+class UsersMayWrite:
+    """For users who are logged in: whoever it is, and in our own domains as for everybody."""
+
+    def __init__(self, ours: LocalDomainsOnly) -> None:
+        self._ours = ours
+
+    def refuses(self, address: str, *, login: str | None) -> Reply | None:
+        """Invariants 1 and 2."""
+        foreign = bool(split_address(address)[1]) and not self._ours.has(address)
+        return None if foreign and login is not None else self._ours.refuses(address, login=login)

@@ -6,24 +6,28 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from relay.accounts.directory import Verdict
-from relay.accounts.login import LoginResult
+from relay.accounts.login import Verdict as LoginVerdict
 from relay.core.clock import Clock
 from relay.core.envelope import Envelope, Origin
 from relay.core.ids import ItemId
 from relay.core.item import ItemState
-from relay.core.mode import ModeBoard
+from relay.core.mode import ModeBoard, Service
 from relay.core.reply import Reply
 from relay.inbound.budget import ByteBudget
 from relay.inbound.finishing import Finishing
 from relay.inbound.policy import RelayPolicy
+from relay.inbound.senders import Senders
 from relay.inbound.settings import InboundSettings
 from relay.listen.gate import Gate
 from relay.obs.metrics import InboundMetrics
 from relay.primary.client_names import ClientNames
 from relay.primary.smtp import SmtpPool
+from relay.proto.sasl.credentials import Credentials
 from relay.spool.queue import Result
-from relay.store.records import Accepted, Lease
+from relay.store.records import Accepted, Lease, Route
 
 
 class Draft(Protocol):
@@ -47,8 +51,33 @@ class Draft(Protocol):
         ...
 
 
+class Bundle(Protocol):
+    """`spool.intake.Bundle`: one message that becomes several items."""
+
+    @property
+    def items(self) -> tuple[ItemId, ...]:
+        """Their names."""
+        ...
+
+    async def write(self, block: bytes) -> None:
+        """As `Draft.write`."""
+        ...
+
+    async def commit(self, envelopes: Sequence[Envelope], origin: Origin, *, intent: bool) -> list[Accepted]:
+        """As `Draft.commit`, all or none."""
+        ...
+
+    async def discard(self) -> None:
+        """As `Draft.discard`."""
+        ...
+
+
 class Intake(Protocol):
     """`spool.intake.Intake`."""
+
+    def begin_bundle(self, routes: Sequence[Route]) -> Bundle:
+        """A new message, an item for each route."""
+        ...
 
     def begin(self) -> Draft:
         """A new message."""
@@ -101,12 +130,36 @@ class Directory(Protocol):
         ...
 
 
-class Logins(Protocol):
-    """Checks credentials."""
+class Entry(msgspec.Struct, frozen=True):
+    """What came of a login."""
 
-    async def login(self, login: str, password: str, *, client: str) -> LoginResult:
-        """`client` is the peer's address, for throttling."""
+    verdict: LoginVerdict
+    account: str = ""
+    """Whose it is; set when the verdict is OK."""
+    upstream: SmtpPool | None = None
+    """The primary's submission, logged in as that user; to be closed."""
+
+
+class Logins(Protocol):
+    """`inbound.login.Desk`."""
+
+    def mechanisms(self) -> tuple[str, ...]:
+        """What may be tried now."""
         ...
+
+    async def login(self, claimed: Credentials, *, client: str) -> Entry:
+        """`client` is the peer's address, for throttling. NotNow."""
+        ...
+
+
+@dataclass(frozen=True)
+class Submitting:
+    """What users may do who are logged in."""
+
+    senders: Senders
+    policy: RelayPolicy
+    route_of: Callable[[str], Route]
+    """Which way mail to an address goes."""
 
 
 Trace = Callable[[Envelope, Origin, ItemId], bytes]
@@ -130,6 +183,7 @@ class Services:
     board: ModeBoard
     pool: SmtpPool | None
     """None = there is no primary to ask (a pure spool)."""
+    submitting: Submitting
     trace: Trace
     clock: Clock
     metrics: InboundMetrics
@@ -137,5 +191,7 @@ class Services:
     budget: ByteBudget
     names: ClientNames | None = None
     """None = clients have no names."""
+    service: Service = Service.SMTP
+    """What `pool` belongs to."""
     lease_seconds: float = 60.0
     finishing: Finishing = field(default_factory=Finishing)

@@ -12,6 +12,7 @@ from relay.inbound.body import Body
 from relay.inbound.mailing import Mailing
 from relay.listen.front import Peer
 from relay.primary.client_names import NO_NAME, ClientName
+from relay.primary.smtp import SmtpPool
 
 
 class Session(BaseSession):
@@ -25,6 +26,9 @@ class Session(BaseSession):
         self.listener = listener
         self.tls: str | None = None
         self.login: str | None = None
+        """The account."""
+        self.upstream: SmtpPool | None = None
+        """The primary's submission, logged in as the user."""
         self.helo = ""
         self.mailing: Mailing | None = None
         self.body: Body | None = None

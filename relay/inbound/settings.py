@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from relay.listen.settings import Arrival, Crowd, Port
+from relay.proto.sasl.bearer import refusal
 from relay.proto.smtp.content import ContentRules
 
 ListenerName = Literal["mx", "submission", "submissions"]
@@ -63,6 +64,10 @@ class InboundSettings(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
     deadlines: Deadlines = Deadlines()
     content: ContentRules = ContentRules()
+    plaintext_auth: Literal["never", "loopback"] = "never"
+    """Where AUTH without TLS is allowed."""
+    token_refusal: bytes = refusal()
+    """What a client whose token is refused is told (RFC 7628 3.2.2)."""
 
 
 class ListenerSettings(Port[ListenerName], frozen=True):

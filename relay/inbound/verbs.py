@@ -7,6 +7,8 @@ grammar in `proto.smtp.command`, who may send to whom in `mailing`.
 
 from __future__ import annotations
 
+import ipaddress
+
 from relay.accounts.login import Verdict as LoginVerdict
 from relay.core.errors import NotNow
 from relay.core.reply import Reply
@@ -15,10 +17,13 @@ from relay.inbound.body import Body
 from relay.inbound.connection import Connection, table
 from relay.inbound.endings import Close, Refusal
 from relay.inbound.mailing import Finished, Mailing
-from relay.inbound.ports import Draft
+from relay.inbound.ports import Draft, Entry
+from relay.inbound.submission import Submission
 from relay.obs.metrics import RecipientOutcome, SmtpFault, Transaction
+from relay.proto.sasl.credentials import Credentials, Proof
 from relay.proto.smtp.command import (
     LONGEST_AUTH_LINE,
+    MailCommand,
     parse_bdat,
     parse_greeting,
     parse_mail,
@@ -26,7 +31,6 @@ from relay.proto.smtp.command import (
 )
 from relay.proto.smtp.content import ContentFault
 from relay.proto.smtp.parameters import CommandFault
-from relay.proto.smtp.sasl import Credentials
 
 _CONTENT_FAULTS: dict[ContentFault, SmtpFault] = {
     ContentFault.BARE_CR: "bare_newline",
@@ -56,6 +60,8 @@ class Verbs(Connection):
         self._no_argument(argument)
         if self.session.tls is not None:
             raise CommandFault(replies.TLS_ALREADY)
+        if self.session.login is not None:
+            raise CommandFault(replies.LOGIN_ALREADY)  # RFC 3207 4.2 would have it forgotten, in silence
         if self.tls_context is None:
             raise CommandFault(replies.NOT_IMPLEMENTED)
         await self.reset()
@@ -73,20 +79,22 @@ class Verbs(Connection):
             raise CommandFault(replies.LOGIN_ALREADY)
         if session.mailing is not None:
             raise CommandFault(replies.NOT_NOW_LOGIN)
-        if session.tls is None:
+        if not self._may_login:
             raise CommandFault(replies.TLS_FOR_LOGIN)
         mechanism, _, initial = argument.partition(" ")
-        if mechanism.upper() not in login.MECHANISMS:
+        if mechanism.upper() not in self.services.logins.mechanisms():
             raise CommandFault(replies.UNKNOWN_MECHANISM)
-        claimed = await login.credentials(mechanism.upper(), initial.strip(" "), self._challenge)
+        claimed = await login.claim(mechanism.upper(), initial.strip(" "), self._challenge)
         await self.flush()
-        verdict = await self._judge(claimed)
-        if verdict is LoginVerdict.OK:
-            session.login = claimed.login
+        entry = await self._judge(claimed)
+        if entry.verdict is LoginVerdict.OK:
+            session.login, session.upstream = entry.account, entry.upstream
             self.say(Reply(235, ("2.7.0 Authentication successful",)))
-        elif verdict is LoginVerdict.UNAVAILABLE:
+        elif entry.verdict is LoginVerdict.UNAVAILABLE:
             self.say(replies.LOGIN_LATER)
         else:
+            if claimed.proof is Proof.TOKEN:
+                await self._challenge(login.dismissing(self.services.settings.token_refusal))
             session.failed_logins += 1
             if session.failed_logins >= self.services.settings.limits.logins:
                 raise Close(replies.TOO_MANY_LOGINS)
@@ -116,7 +124,12 @@ class Verbs(Connection):
         if session.name is None and self.services.names is not None:
             await self.flush_if_waiting()
             session.name = await self.services.names.name_of(session.client.address)
-        session.mailing = Mailing(self.services, command, session.origin(smtputf8=command.smtputf8))
+        mailing = self._begin(command)
+        if isinstance(mailing, Submission) and (refusal := mailing.unwelcome()) is not None:
+            self.say(refusal)
+            self._transaction("refused")
+            return
+        session.mailing = mailing
         session.messages += 1
         self.say(replies.MAIL_OK)
 
@@ -154,7 +167,7 @@ class Verbs(Connection):
             self.say(replies.NO_ROOM)
             self._transaction("deferred")
             return
-        draft = self.services.intake.begin()
+        draft = mailing.begin()
         body = session.body = self._body(draft)
         mailing.receiving()
         self.say(replies.GO_ON)
@@ -171,7 +184,7 @@ class Verbs(Connection):
             raise Close(problem.reply) from None  # where the next command begins cannot be known
         mailing = session.mailing
         if mailing is not None and mailing.taken and not session.chunks_failed and session.body is None:
-            session.body = self._body(self.services.intake.begin())
+            session.body = self._body(mailing.begin())
             mailing.receiving()
         body = session.body or self._body(None)
         await self.flush()
@@ -253,8 +266,8 @@ class Verbs(Connection):
         ]
         if self.tls_context is not None and self.session.tls is None:
             words.append("STARTTLS")
-        if self.listener.login and self.session.tls is not None:
-            words.append("AUTH " + " ".join(login.MECHANISMS))
+        if self.listener.login and self._may_login:
+            words.append("AUTH " + " ".join(self.services.logins.mechanisms()))
         return words
 
     def _parameters(self) -> frozenset[str]:
@@ -263,6 +276,29 @@ class Verbs(Connection):
             return frozenset()
         words = {"SIZE", "8BITMIME", "SMTPUTF8", "DSN"}
         return frozenset(words | {"AUTH"} if self.session.login is not None else words)
+
+    @property
+    def _may_login(self) -> bool:
+        """Inside TLS, or from this machine where that is allowed."""
+        if self.session.tls is not None:
+            return True
+        client = self.session.client.address.partition("%")[0]
+        return self.services.settings.plaintext_auth == "loopback" and ipaddress.ip_address(client).is_loopback
+
+    def _begin(self, command: MailCommand) -> Mailing:
+        session = self.session
+        origin = session.origin(smtputf8=command.smtputf8)
+        if self.listener.login:
+            return Submission(self.services, command, origin, session.upstream)
+        return Mailing(self.services, command, origin)
+
+    async def _leave(self, *, linger: bool) -> None:
+        upstream, self.session.upstream = self.session.upstream, None
+        try:
+            await super()._leave(linger=linger)
+        finally:
+            if upstream is not None:
+                await upstream.close()
 
     def _body(self, draft: Draft | None) -> Body:
         return Body(self.inlet, draft, self.services.settings, self.services.clock.monotonic)
@@ -279,24 +315,20 @@ class Verbs(Connection):
             raise Refusal(replies.NO_RECIPIENTS)
         return mailing
 
-    async def _judge(self, claimed: Credentials) -> LoginVerdict:
-        if claimed.authzid not in ("", claimed.login):
-            return LoginVerdict.REFUSED  # nobody acts for somebody else here
-        client = self.session.client.address
+    async def _judge(self, claimed: Credentials) -> Entry:
         try:
-            return (await self.services.logins.login(claimed.login, claimed.password, client=client)).verdict
+            return await self.services.logins.login(claimed, client=self.session.client.address)
         except NotNow:
-            return LoginVerdict.UNAVAILABLE
+            return Entry(LoginVerdict.UNAVAILABLE)
 
     @staticmethod
     def _no_argument(argument: str) -> None:
         if argument:
             raise CommandFault(replies.NO_ARGUMENT)
 
-    async def _challenge(self, challenge: Reply) -> str:
+    async def _challenge(self, challenge: Reply) -> bytes:
         self.say(challenge)
-        line = await self.line(LONGEST_AUTH_LINE)
-        return line.strip(b"\r\n").decode("ascii", "replace")
+        return (await self.line(LONGEST_AUTH_LINE)).strip(b"\r\n")
 
     async def _complete(self, mailing: Mailing, body: Body, draft: Draft) -> None:
         """The content is here: refuse it, or make it ours and answer."""
@@ -308,7 +340,11 @@ class Verbs(Connection):
             return
         start = self.services.clock.monotonic()
         session.mailing = session.body = None
-        finished = await mailing.finish(draft, body.held)
+        try:
+            finished = await mailing.finish(draft, body.held)
+        except Refusal as refused:
+            self._refuse(refused.reply, body)
+            return
         metrics.accept_seconds.observe(self.services.clock.monotonic() - start)
         self.say(finished.reply)
         if finished.accepted is not None:

@@ -13,19 +13,18 @@ a primary that accepts and then hangs is as dead as one that refuses.
 from __future__ import annotations
 
 import asyncio
-import base64
 import ipaddress
 import ssl
 
 from relay.core.clock import Clock
 from relay.core.envelope import Origin
 from relay.core.reply import Reply
-from relay.primary.errors import NoContact
+from relay.primary.authenticating import authenticate
+from relay.primary.errors import LoginRefused, NoContact
 from relay.primary.settings import Forward, SmtpSettings, TlsMode
 from relay.primary.tls import CertificateCheck, client_context, peer_chain
 from relay.primary.wire import Broken, Wire, connect
 from relay.proto.smtp.ehlo import Extensions, parse_ehlo
-from relay.proto.smtp.sasl import Credentials
 from relay.proto.smtp.xclient import xclient_command
 
 _CLEAR_SECONDS = 600.0
@@ -63,12 +62,19 @@ class Connection:
 class Dialer:
     """Opens connections to one server."""
 
-    def __init__(self, settings: SmtpSettings, clock: Clock, check: CertificateCheck | None = None) -> None:
+    def __init__(
+        self,
+        settings: SmtpSettings,
+        clock: Clock,
+        check: CertificateCheck | None = None,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        """`context` where several dialers share one; it is made when it is needed first."""
         self.settings = settings
         self._clock = clock
         self._check = check
         self._clear_until = float("-inf")
-        self._context: ssl.SSLContext | None = None
+        self._context = context
 
     async def dial(self, origin: Origin | None) -> Connection:
         """A session ready for MAIL, on behalf of `origin` where the settings forward it. NoContact."""
@@ -174,31 +180,15 @@ class Dialer:
             return
         if tls is TlsMode.OPPORTUNISTIC and connection.wire.info("ssl_object") is None:
             return  # an attacker who strips STARTTLS must not be handed the password
-        mechanisms = {word.upper() for word in connection.extensions.parameters("AUTH")}
-        if "PLAIN" in mechanisms:
-            reply = await self._say(connection, b"AUTH PLAIN " + _plain(credentials))
-        elif "LOGIN" in mechanisms:
-            reply = await self._say(connection, b"AUTH LOGIN")
-            for answer in (credentials.login, credentials.password):
-                if reply.code == 334:
-                    reply = await self._say(connection, base64.b64encode(answer.encode()))
-        else:
-            raise NoContact("server offers no AUTH mechanism that we have")
+        offered = connection.extensions.parameters("AUTH")
+        seconds = self.settings.deadlines.command
+        reply = await authenticate(credentials, offered, lambda line: connection.command(line, seconds))
         if reply.code != 235:
-            # RFC 4954 4: also 535 says something about our settings or its directory, nothing about the mail.
-            raise NoContact(f"AUTH was answered {reply.code}")
-
-    async def _say(self, connection: Connection, line: bytes) -> Reply:
-        return await connection.command(line + b"\r\n", self.settings.deadlines.command)
+            raise LoginRefused(reply)
 
 
 class _HandshakeFailed(Exception):
     """Opportunistic TLS did not work out: dial again without."""
-
-
-def _plain(credentials: Credentials) -> bytes:
-    """RFC 4616 2."""
-    return base64.b64encode("\0".join((credentials.authzid, credentials.login, credentials.password)).encode())
 
 
 def _proxy_header(origin: Origin, wire: Wire) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from relay.core.errors import NotNow
+from relay.core.reply import Reply
 
 
 class NoContact(NotNow):
@@ -18,6 +19,14 @@ class NoContact(NotNow):
         """Whether it says something about the primary's health; False when only our own limits were in the way."""
         self.in_data = in_data
         """Whether message content was already under way: the message itself may be what breaks the primary."""
+
+
+class LoginRefused(NoContact):
+    """AUTH was not answered 235. Only a 4xx says something about the server's health (RFC 4954 4.7, 6)."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"AUTH was answered {reply.code}", evidence=reply.transient)
+        self.reply = reply
 
 
 class ReplyLost(NotNow):

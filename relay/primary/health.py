@@ -34,14 +34,21 @@ class Probe(msgspec.Struct, frozen=True):
 class Prober:
     """One per worker that holds the probe lease."""
 
-    def __init__(self, smtp: SmtpSettings | None, imap: ImapPrimary | None, *, timeout: float, clock: Clock) -> None:
-        self._dialer: Dialer | None = None
-        if smtp is not None:
-            # A probe is our own conversation: no client to name, no credentials to wear out.
-            own = msgspec.structs.replace(
-                smtp, forward=Forward.NONE, credentials=None, deadlines=Deadlines(open=timeout, command=timeout)
-            )
-            self._dialer = Dialer(own, clock)
+    def __init__(
+        self,
+        smtp: SmtpSettings | None,
+        imap: ImapPrimary | None,
+        submission: SmtpSettings | None = None,
+        *,
+        timeout: float,
+        clock: Clock,
+    ) -> None:
+        # A probe is our own conversation: no client to name, no credentials to wear out.
+        own = {"forward": Forward.NONE, "credentials": None, "deadlines": Deadlines(open=timeout, command=timeout)}
+        self._smtp, self._submission = (
+            None if settings is None else Dialer(msgspec.structs.replace(settings, **own), clock)
+            for settings in (smtp, submission)
+        )
         self._imap = imap
         self._timeout = timeout
         self._clock = clock
@@ -50,7 +57,11 @@ class Prober:
 
     async def smtp(self) -> Probe:
         """Greeting, EHLO, TLS as configured, NOOP."""
-        return await self._probe(Service.SMTP, self._ask_smtp)
+        return await self._probe(Service.SMTP, lambda: self._ask_smtp(self._smtp))
+
+    async def submission(self) -> Probe:
+        """The same of the submission service."""
+        return await self._probe(Service.SUBMISSION, lambda: self._ask_smtp(self._submission))
 
     async def imap(self) -> Probe:
         """Greeting, TLS as configured, CAPABILITY."""
@@ -71,10 +82,10 @@ class Prober:
             reason = str(error)
         return Probe(service, reason == "ok", reason, self._clock.monotonic() - began)
 
-    async def _ask_smtp(self) -> str:
-        if self._dialer is None:
+    async def _ask_smtp(self, dialer: Dialer | None) -> str:
+        if dialer is None:
             return "no SMTP server is configured"
-        connection = await self._dialer.dial(None)
+        connection = await dialer.dial(None)
         try:
             reply = await connection.command(b"NOOP\r\n", self._timeout)
             return "ok" if reply.positive else f"NOOP was answered {reply.code}"

@@ -21,7 +21,7 @@ from relay.primary.errors import NoContact
 from relay.primary.imap_client import CHUNK, Answer, ImapGone, Session
 from relay.primary.imap_raw import Judgement, RawSettings
 from relay.primary.settings import Endpoint
-from relay.proto.smtp.sasl import Credentials
+from relay.proto.sasl.credentials import Credentials
 
 _DAY = 86_400.0
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from relay.proto.smtp.sasl import Credentials
+from relay.proto.sasl.credentials import Credentials
 
 
 class TlsMode(StrEnum):

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,19 +25,25 @@ from relay.primary.errors import NoContact
 from relay.primary.settings import Forward, PoolSettings, SmtpSettings
 from relay.primary.tls import CertificateCheck
 from relay.primary.transaction import Transaction
+from relay.proto.smtp.ehlo import Extensions
 
 
 class SmtpPool:
     """Transactions with one server."""
 
     def __init__(
-        self, settings: SmtpSettings, limits: PoolSettings, clock: Clock, check: CertificateCheck | None = None
+        self,
+        settings: SmtpSettings,
+        limits: PoolSettings,
+        clock: Clock,
+        check: CertificateCheck | None = None,
+        context: ssl.SSLContext | None = None,
     ) -> None:
-        """`check` judges the server's certificates beyond what the endpoint asks of them."""
+        """`check` judges the server's certificates beyond what the endpoint asks of them; `context` may be shared."""
         self.settings = settings
         self._limits = limits
         self._clock = clock
-        self._dialer = Dialer(settings, clock, check)
+        self._dialer = Dialer(settings, clock, check, context)
         self._slots = asyncio.Semaphore(limits.connections)
         self._idle: deque[tuple[float, Connection]] = deque()
         self._reaper: asyncio.TimerHandle | None = None
@@ -59,6 +66,17 @@ class SmtpPool:
         finally:
             if tx is not None:
                 self._give(tx)
+            self._slots.release()
+
+    async def open(self) -> Extensions:
+        """Connect ahead of the first transaction; what the server offers. NoContact."""
+        await self._slot()
+        try:
+            connection = await self._dialer.dial(None)
+            connection.uses = 1  # should it be gone by the time of the transaction, that is no sign of an outage
+            self._keep(connection)
+            return connection.extensions
+        finally:
             self._slots.release()
 
     async def close(self) -> None:
@@ -98,9 +116,12 @@ class SmtpPool:
         if self._closed or self._worn(connection, now) or self.settings.forward is Forward.PROXY:
             connection.wire.leave()
         else:
-            self._idle.append((now, connection))
-            if self._reaper is None:
-                self._reaper = asyncio.get_running_loop().call_later(self._limits.idle, self._reap)
+            self._keep(connection)
+
+    def _keep(self, connection: Connection) -> None:
+        self._idle.append((self._clock.monotonic(), connection))
+        if self._reaper is None:
+            self._reaper = asyncio.get_running_loop().call_later(self._limits.idle, self._reap)
 
     def _worn(self, connection: Connection, now: float) -> bool:
         return connection.uses >= self._limits.uses or now - connection.born >= self._limits.age

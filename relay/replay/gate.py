@@ -37,6 +37,7 @@ class GateSettings(msgspec.Struct, frozen=True):
     """When it opens, widens and closes."""
 
     canaries: int = 3
+    """0 = there is nobody to spare: open from the beginning, as wide as it gets."""
     width: int = 10
     canary_failures: int = 2
     window: int = 20
@@ -44,6 +45,11 @@ class GateSettings(msgspec.Struct, frozen=True):
     failures: int = 10
     """...and how many of them may fail."""
     closed: Backoff = Backoff(first=5.0, factor=2.0, most=300.0)
+
+
+def always_open(width: int) -> GateSettings:
+    """For a destination that is many servers: what fails with one says nothing about the next."""
+    return GateSettings(canaries=0, width=width, window=1, failures=2)
 
 
 class Gate:
@@ -64,6 +70,8 @@ class Gate:
         self._proven = False
         self._proof_until: float | None = None
         self._recent: deque[bool] = deque(maxlen=settings.window)
+        if not settings.canaries:
+            self._canary()
 
     def reset(self) -> None:
         """The primary has just come back: begin with canaries, at once."""
@@ -121,6 +129,9 @@ class Gate:
         self.state, self._width, self._good, self._bad = GateState.CANARY, 1, 0, 0
         self._proven, self._proof_until = False, None
         self.phase += 1
+        if not self._settings.canaries:
+            self._open()
+            self._width = self._settings.width
 
     def _open(self) -> None:
         self.state, self._good, self._proof_until = GateState.OPEN, 0, None

@@ -42,7 +42,7 @@ from relay.spool.queue import Queue
 from relay.spool.read import Reader
 from relay.spool.replaying import CANARIES, Canaries, encode
 from relay.store.api import StoreUnavailable
-from relay.store.records import Change, ChangeKind, ItemRow
+from relay.store.records import Change, ChangeKind, ItemRow, Route
 
 _log = logger("replay")
 _STEADY = 5.0
@@ -65,6 +65,7 @@ class Runner:
         metrics: ReplayMetrics,
         spool_metrics: SpoolMetrics,
         eyes: Eyes | None = None,
+        gate: GateSettings | None = None,
         fraction: Callable[[], float] = random.random,
     ) -> None:
         self._queue = queue
@@ -79,7 +80,7 @@ class Runner:
         self._canaries_of = 0
         """The gate's phase that they belong to."""
         self._spool_metrics = spool_metrics
-        self.gate = Gate(GateSettings(canaries=settings.canaries, width=settings.concurrency))
+        self.gate = Gate(gate or GateSettings(canaries=settings.canaries, width=settings.concurrency))
         self._holding = Holding(queue, clock, settings.lease_seconds)
         self._attempts = Attempts(
             queue=queue,
@@ -331,8 +332,8 @@ class Runner:
 
     def _show_gate(self) -> None:
         shown = "paused" if self._paused else self.gate.state.value if self._allowed else "closed"
-        if shown == self._shown:
-            return
+        if shown == self._shown or self._destination.route is not Route.PRIMARY:
+            return  # the gate that operators watch is the primary's
         self._shown = shown
         for state, gauge in self._metrics.gate.items():
             gauge.set(state == shown)

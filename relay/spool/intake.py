@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 import msgspec
@@ -80,6 +80,10 @@ class Intake:
     def begin(self) -> Draft:
         """A new message; use it as an async context manager or call `discard`."""
         return Draft(self, item_id(int(self.clock.now() * 1000), self._entropy(10)))
+
+    def begin_bundle(self, routes: Sequence[Route]) -> Bundle:
+        """A new message that goes several ways: one item for each of these."""
+        return Bundle(self, [(route, self.begin()) for route in routes])
 
     def account(self, address: str) -> NewAccount | None:
         """The account that reads mail for a recipient address; None where nobody here does (a notice to a sender)."""
@@ -163,16 +167,15 @@ class Draft:
         """
         if self._done:
             raise RuntimeError("a draft is committed once")
-        self._done = True
         try:
-            new = self._item(envelope, origin, intent=intent, route=route)
+            new = self.close(envelope, origin, intent=intent, route=route)
             crash.point("spool.accept.before_store")
             accepted = await self._intake.store.accept(new, now=new.received_at)
         except StoreUnavailable:
-            await self._forget()
+            await self.forget()
             raise
         finally:
-            self._release()
+            self.release()
         crash.point("spool.accept.after_store")
         return accepted
 
@@ -181,15 +184,17 @@ class Draft:
         if self._done:
             return  # a commit lets go by itself
         self._done = True
-        self._release()
-        await self._forget()
+        self.release()
+        await self.forget()
 
     async def _stage(self) -> None:
         sealed, self._sealed = self._sealed, []
         await self._intake.store.put_chunks(self.item, self._staged, sealed, now=self._intake.clock.now())
         self._staged += len(sealed)
 
-    def _item(self, envelope: Envelope, origin: Origin, *, intent: bool, route: Route) -> NewItem:
+    def close(self, envelope: Envelope, origin: Origin, *, intent: bool, route: Route) -> NewItem:
+        """The end: what the store is to accept. `release` follows, and `forget` where it was not accepted."""
+        self._done = True
         intake = self._intake
         now = intake.clock.now()
         self._sealed.append(self._key.seal_chunk(self._staged + len(self._sealed), True, bytes(self._open)))
@@ -217,7 +222,8 @@ class Draft:
             lease_until=now + intake.settings.lease_seconds if intent else 0.0,
         )
 
-    async def _forget(self) -> None:
+    async def forget(self) -> None:
+        """Drop what was staged."""
         if not self._staged:
             return
         try:
@@ -225,11 +231,68 @@ class Draft:
         except StoreUnavailable:
             return  # the sweep drops it later
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Let go of the memory."""
         self._intake.pressure.give(self._held)
         self._held = 0
         self._open.clear()
         self._sealed.clear()
+
+
+class Bundle:
+    """One message being received that becomes several items, each with a route and recipients of its own.
+
+    They are committed together: all of them are durable, or none.
+    """
+
+    def __init__(self, intake: Intake, drafts: Sequence[tuple[Route, Draft]]) -> None:
+        self._intake = intake
+        self._drafts = drafts
+
+    @property
+    def items(self) -> tuple[ItemId, ...]:
+        """Their names, in the order of the routes."""
+        return tuple(draft.item for _, draft in self._drafts)
+
+    async def write(self, block: bytes) -> None:
+        """Append to all of them. StoreUnavailable."""
+        for _, draft in self._drafts:
+            await draft.write(block)
+
+    async def commit(self, envelopes: Sequence[Envelope], origin: Origin, *, intent: bool) -> list[Accepted]:
+        """As `Draft.commit`; an envelope for each route. A repetition is known by the whole of it (contract 2)."""
+        if len(self._drafts) == 1:
+            ((route, draft),) = self._drafts
+            return [await draft.commit(envelopes[0], origin, intent=intent, route=route)]
+        drafts = [draft for _, draft in self._drafts]
+        try:
+            new = [
+                draft.close(envelope, origin, intent=intent, route=route)
+                for (route, draft), envelope in zip(self._drafts, envelopes, strict=True)
+            ]
+            crash.point("spool.accept.before_store")
+            accepted = await self._intake.store.accept_together(_as_one(new), now=new[0].received_at)
+        except StoreUnavailable:
+            for draft in drafts:
+                await draft.forget()
+            raise
+        finally:
+            for draft in drafts:
+                draft.release()
+        crash.point("spool.accept.after_store")
+        return accepted
+
+    async def discard(self) -> None:
+        """As `Draft.discard`."""
+        for _, draft in self._drafts:
+            await draft.discard()
+
+
+def _as_one(new: Sequence[NewItem]) -> list[NewItem]:
+    """With one dedup key, the first one's, over the keys of all: the same message to other people is another one."""
+    keys = [one.dedup for one in new]
+    whole = None if None in keys else hashlib.sha256(b"".join(key for key in keys if key is not None)).digest()
+    return [msgspec.structs.replace(one, dedup=whole if one is new[0] else None) for one in new]
 
 
 def _envelope_key(envelope: Envelope) -> bytes:

@@ -92,6 +92,13 @@ class QueueStore(Protocol):
         """Contract 1, 2, 9."""
         ...
 
+    async def accept_together(self, new: Sequence[NewItem], *, now: float) -> list[Accepted]:
+        """Items that one message became, in one commit: all of them or none (contract 1, 9).
+
+        The first one's dedup key stands for all: where it is a duplicate, nothing is stored and each answer names it.
+        """
+        ...
+
     async def confirm(self, items: Sequence[ItemId]) -> None:
         """The senders have seen our 250: they will not send these again. May be lost in a crash; not waited for."""
         ...

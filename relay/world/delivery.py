@@ -21,6 +21,7 @@ from itertools import islice
 from relay.core.envelope import Envelope, Origin, split_address
 from relay.core.ids import ItemId
 from relay.core.reply import Reply, reply
+from relay.obs.world_metrics import Delivery, Protected, WorldMetrics
 from relay.primary.errors import NoContact, ReplyLost
 from relay.primary.settings import SmtpSettings
 from relay.world.dkim_signer import Signer
@@ -49,6 +50,7 @@ class World:
         signer: Signer,
         settings: WorldSettings,
         trace: Trace,
+        metrics: WorldMetrics | None = None,
     ) -> None:
         self._router = router
         self._protector = protector
@@ -56,6 +58,7 @@ class World:
         self._signer = signer
         self._settings = settings
         self._trace = trace
+        self._metrics = metrics
 
     async def deliver(self, letter: Letter, recipients: Sequence[int], before_dot: BeforeDot) -> Outcome:
         """Try to deliver to the recipients with these indexes. Damaged, and whatever `before_dot` raises."""
@@ -86,6 +89,8 @@ class World:
             if signing is not None:
                 await asyncio.to_thread(signing.feed, block)
         signatures = (await asyncio.to_thread(signing.finish)).fields if signing is not None else b""
+        if self._metrics is not None:
+            self._metrics.signatures["signed" if signatures else "no_key"].inc()
         trace = self._trace(letter.envelope, letter.origin, letter.row.id)
         return Parcel(letter, content, trace + signatures, before_dot)
 
@@ -139,6 +144,11 @@ class World:
             deadlines=self._settings.deadlines,
         )
 
+    def _count(self, protection: Protection, result: Delivery) -> None:
+        if self._metrics is not None:
+            through: Protected = "smarthost" if self._settings.smarthost is not None else protection.level.value
+            self._metrics.transactions[through, result].inc()
+
     async def _try(self, settings: SmtpSettings, protection: Protection, errand: Errand) -> None:
         """One server, for everyone still open: as many transactions as the limit on recipients asks for."""
         waiting = list(errand.open)
@@ -158,9 +168,12 @@ class World:
                         said = await tx.data(parcel.body(), prepend=parcel.prepend, before_dot=parcel.before_dot)
                         for index in accepted:
                             errand.heard(index, said, final=True)
+                    self._count(protection, "taken" if said.positive else "refused" if said.permanent else "deferred")
             except ReplyLost:
+                self._count(protection, "unsure")
                 errand.lost(accepted)
             except NoContact as trouble:
+                self._count(protection, "no_contact")
                 said = reply(451, f"4.4.2 {trouble.reason}")
                 for index in set(errand.open).intersection(some if trouble.in_data else (*some, *waiting)):
                     # Our own limits are in the way of the next server too.

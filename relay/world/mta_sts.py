@@ -21,6 +21,7 @@ import msgspec
 
 from relay.core.clock import Clock
 from relay.obs.logs import logger
+from relay.obs.world_metrics import WorldMetrics
 from relay.world.keeping import Keeping
 from relay.world.resolver import Resolver, State
 from relay.world.settings import StsSettings
@@ -51,6 +52,7 @@ class StsPolicies:
         *,
         keeping: Keeping,
         permitted: Callable[[str], bool],
+        metrics: WorldMetrics | None = None,
     ) -> None:
         """`permitted` says of an IP address whether it may be connected to."""
         self._resolver = resolver
@@ -58,6 +60,7 @@ class StsPolicies:
         self._clock = clock
         self._keeping = keeping
         self._permitted = permitted
+        self._metrics = metrics
         self._memory: OrderedDict[str, _Kept] = OrderedDict()
         self._not_before: OrderedDict[str, float] = OrderedDict()
         self._loaded = False
@@ -94,6 +97,8 @@ class StsPolicies:
         if current is None or unchanged or self._not_before.get(domain, 0.0) > self._clock.monotonic():
             return None if kept is None else kept.policy
         policy = await self._fetch(domain)
+        if self._metrics is not None:
+            self._metrics.policy_fetches["failed" if policy is None else "ok"].inc()
         if policy is None:
             self._not_before[domain] = self._clock.monotonic() + self._settings.again_after
             if len(self._not_before) > self._settings.remembered:

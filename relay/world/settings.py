@@ -8,7 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 from relay.primary.settings import Deadlines, Endpoint, PoolSettings
-from relay.proto.smtp.sasl import Credentials
+from relay.proto.sasl.credentials import Credentials
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from relay.core.clock import Clock
+from relay.obs.world_metrics import WorldMetrics
 from relay.world.delivery import Trace, World
 from relay.world.dkim_signer import DkimKey, Signer
 from relay.world.keeping import Keeping
@@ -33,13 +34,21 @@ class WayOutSettings(msgspec.Struct, frozen=True):
 class WayOut:
     """One per process that takes mail to the world."""
 
-    def __init__(self, settings: WayOutSettings, clock: Clock, *, keeping: Keeping, trace: Trace) -> None:
+    def __init__(
+        self,
+        settings: WayOutSettings,
+        clock: Clock,
+        *,
+        keeping: Keeping,
+        trace: Trace,
+        metrics: WorldMetrics | None = None,
+    ) -> None:
         """OSError: the system names no DNS server, and neither do the settings."""
         world = settings.world
         self.resolver = Resolver(settings.dns, clock)
         self.router = Router(self.resolver, world)
         self.policies = StsPolicies(
-            self.resolver, settings.sts, clock, keeping=keeping, permitted=self.router.permitted
+            self.resolver, settings.sts, clock, keeping=keeping, permitted=self.router.permitted, metrics=metrics
         )
         self.pools = Pools(world.pool, clock, connections=world.connections, pools=world.pools)
         self.signer = Signer(settings.keys, clock)
@@ -50,6 +59,7 @@ class WayOut:
             signer=self.signer,
             settings=world,
             trace=trace,
+            metrics=metrics,
         )
 
     async def close(self) -> None:

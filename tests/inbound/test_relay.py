@@ -124,8 +124,8 @@ async def test_submission_without_login_takes_nothing(name: ListenerName, tls: T
         assert not world.spool.items
 
 
-@pytest.mark.parametrize("address", ["user@example.net", "user%example.net@example.org", "user@[127.0.0.1]"])
-async def test_a_login_is_no_licence_yet(address: str, tls: Tls) -> None:
+@pytest.mark.parametrize("address", ["user%example.net@example.org", "user!x@example.org", '"a@b"@example.org'])
+async def test_a_login_opens_the_world_and_no_route_behind_us(address: str, tls: Tls) -> None:
     async with World(listener="submission", context=tls.server) as world, await world.client() as client:
         await client.starttls(tls.client)
         await client.ehlo()
@@ -134,6 +134,7 @@ async def test_a_login_is_no_licence_yet(address: str, tls: Tls) -> None:
         answer = await client.command(f"RCPT TO:<{address}>")
         assert (answer.code, answer.text[:5]) == (550, "5.7.1")
         assert (await client.command("RCPT TO:<eve@example.org>")).code == 250
+        assert (await client.command("RCPT TO:<eve@example.net>")).code == 250
 
 
 def test_domains_compare_in_every_spelling() -> None:

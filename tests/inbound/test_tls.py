@@ -19,6 +19,7 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
 }
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
+MAIL = b"From: bob@example.org\r\n\r\n"
 PLAIN = base64.b64encode(b"\0bob\0secret").decode()
 
 
@@ -99,9 +100,9 @@ def test_implicit_tls(run: Run, tls: Tls) -> None:
             assert offered["AUTH"] == "PLAIN LOGIN"
             assert "STARTTLS" not in offered
             assert (await client.command(f"AUTH PLAIN {PLAIN}")).code == 235
-            assert (await client.transaction("bob@example.org", ["a@example.org"], b"x: y\r\n\r\n")).accepted
+            assert (await client.transaction("bob@example.org", ["a@example.org"], MAIL)).accepted
             origin = world.spool.only.origin
-            assert (origin.protocol, origin.login, origin.listener) == ("ESMTPSA", "bob", "submissions")
+            assert (origin.protocol, origin.login, origin.listener) == ("ESMTPSA", "bob@example.org", "submissions")
             await client.quit()
             await client.close()
 
@@ -177,7 +178,7 @@ def test_login(run: Run, tls: Tls) -> None:
             assert (await client.command("AUTH LOGIN " + base64.b64encode(b"bob").decode())).code == 334
             assert (await client.command(base64.b64encode(b"secret"))).code == 235
             assert (await client.command(f"AUTH PLAIN {PLAIN}")).code == 503
-            assert (await client.transaction("bob@example.org", ["a@example.org"], b"x: y\r\n\r\n")).accepted
+            assert (await client.transaction("bob@example.org", ["a@example.org"], MAIL)).accepted
             await client.close()
 
             client = await submission(world, tls)

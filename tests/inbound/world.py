@@ -6,12 +6,13 @@ import asyncio
 import dataclasses
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Literal
 
 from prometheus_client import CollectorRegistry
 
 from relay.accounts.directory import Verdict
-from relay.accounts.login import LoginResult, Reason
 from relay.accounts.login import Verdict as LoginVerdict
+from relay.accounts.names import Naming, NamingSettings
 from relay.core.clock import Clock, SystemClock
 from relay.core.envelope import Envelope, Origin
 from relay.core.errors import LeaseLost, NotNow
@@ -21,8 +22,9 @@ from relay.core.mode import Hysteresis, Mode, ModeState, Service, Signal, step
 from relay.core.reply import Reply
 from relay.inbound.budget import ByteBudget
 from relay.inbound.front import smtp_listener
-from relay.inbound.policy import LocalDomainsOnly
-from relay.inbound.ports import Services
+from relay.inbound.policy import LocalDomainsOnly, UsersMayWrite
+from relay.inbound.ports import Entry, Services, Submitting
+from relay.inbound.senders import Grant, Senders
 from relay.inbound.settings import Deadlines, InboundSettings, Limits, ListenerName, ListenerSettings
 from relay.listen.gate import Gate
 from relay.listen.settings import Network
@@ -31,11 +33,13 @@ from relay.primary.client_names import ClientNames
 from relay.primary.settings import Deadlines as PrimaryDeadlines
 from relay.primary.settings import Endpoint, Forward, PoolSettings, SmtpSettings, TlsMode
 from relay.primary.smtp import SmtpPool
+from relay.proto.sasl.credentials import Credentials
 from relay.spool.queue import Result
-from relay.store.records import Accepted, Lease
+from relay.store.records import Accepted, Lease, Route
 from tests.peers.smtpclient import SmtpClient
 from tests.spool.conftest import Spool
 
+BOB = "bob@example.org"
 TRACE = b"Received: from client by relay\r\n"
 
 
@@ -47,6 +51,7 @@ class Stored:
     origin: Origin
     content: bytes
     state: ItemState
+    route: Route = Route.PRIMARY
     results: tuple[Result, ...] = ()
     note: Reply | None = None
     confirmed: bool = False
@@ -80,6 +85,10 @@ class FakeSpool:
         """As `Intake.begin`."""
         self.drafts += 1
         return FakeDraft(self, item_id(1_800_000_000_000, self.drafts.to_bytes(10, "big")))
+
+    def begin_bundle(self, routes: Sequence[Route]) -> FakeBundle:
+        """As `Intake.begin_bundle`."""
+        return FakeBundle([(route, self.begin()) for route in routes])
 
     def confirm(self, item: ItemId) -> None:
         """As `Intake.confirm`."""
@@ -157,13 +166,15 @@ class FakeDraft:
         self._spool.largest_block = max(self._spool.largest_block, len(block))
         self._content += block
 
-    async def commit(self, envelope: Envelope, origin: Origin, *, intent: bool) -> Accepted:
+    async def commit(
+        self, envelope: Envelope, origin: Origin, *, intent: bool, route: Route = Route.PRIMARY
+    ) -> Accepted:
         """Keep it; a commit that has begun is finished, as in the spool."""
         assert not self._done
         self._done = True
-        return await asyncio.shield(asyncio.ensure_future(self._commit(envelope, origin, intent=intent)))
+        return await asyncio.shield(asyncio.ensure_future(self._commit(envelope, origin, route, intent=intent)))
 
-    async def _commit(self, envelope: Envelope, origin: Origin, *, intent: bool) -> Accepted:
+    async def _commit(self, envelope: Envelope, origin: Origin, route: Route, *, intent: bool) -> Accepted:
         self._spool.committing.set()
         await self._spool.commit_gate.wait()
         if self._spool.fail_commit:
@@ -174,7 +185,7 @@ class FakeDraft:
             if stored.content == content and stored.envelope == envelope and not stored.confirmed and not refused:
                 return Accepted(item, duplicate=True, state=stored.state)
         state = ItemState.INTENT if intent else ItemState.PENDING
-        self._spool.items[self.item] = Stored(envelope, origin, content, state)
+        self._spool.items[self.item] = Stored(envelope, origin, content, state, route)
         self._spool._notify()
         lease = Lease(self.item, "test", 1, 0.0) if intent else None
         return Accepted(self.item, duplicate=False, state=state, lease=lease)
@@ -184,6 +195,33 @@ class FakeDraft:
         if not self._done:
             self._done = True
             self._spool.discarded += 1
+
+
+class FakeBundle:
+    """As `spool.intake.Bundle`."""
+
+    def __init__(self, drafts: Sequence[tuple[Route, FakeDraft]]) -> None:
+        self._drafts = drafts
+
+    @property
+    def items(self) -> tuple[ItemId, ...]:
+        """Names."""
+        return tuple(draft.item for _, draft in self._drafts)
+
+    async def write(self, block: bytes) -> None:
+        """Append."""
+        for _, draft in self._drafts:
+            await draft.write(block)
+
+    async def commit(self, envelopes: Sequence[Envelope], origin: Origin, *, intent: bool) -> list[Accepted]:
+        """Keep all."""
+        pairs = zip(self._drafts, envelopes, strict=True)
+        return [await draft.commit(envelope, origin, intent=intent, route=route) for (route, draft), envelope in pairs]
+
+    async def discard(self) -> None:
+        """Drop them."""
+        for _, draft in self._drafts:
+            await draft.discard()
 
 
 class FakeDirectory:
@@ -211,17 +249,24 @@ class FakeLogins:
 
     def __init__(self) -> None:
         self.available = True
+        self.offered: tuple[str, ...] = ("PLAIN", "LOGIN")
+        self.upstream: Callable[[], SmtpPool] | None = None
+        """Makes what a login is passed through to."""
         self.tried: list[tuple[str, str]] = []
 
-    async def login(self, login: str, password: str, *, client: str) -> LoginResult:
+    def mechanisms(self) -> tuple[str, ...]:
+        """As told."""
+        return self.offered
+
+    async def login(self, claimed: Credentials, *, client: str) -> Entry:
         """As told."""
         del client
-        self.tried.append((login, password))
+        self.tried.append((claimed.login, claimed.password))
         if not self.available:
-            return LoginResult(LoginVerdict.UNAVAILABLE, Reason.NOTHING_KNOWN)
-        if (login, password) == ("bob", "secret"):
-            return LoginResult(LoginVerdict.OK, Reason.CONFIGURED, "bob@example.org")
-        return LoginResult(LoginVerdict.REFUSED, Reason.MISMATCH)
+            return Entry(LoginVerdict.UNAVAILABLE)
+        if (claimed.login, claimed.password) == ("bob", "secret") and not claimed.for_another:
+            return Entry(LoginVerdict.OK, BOB, self.upstream() if self.upstream is not None else None)
+        return Entry(LoginVerdict.REFUSED)
 
 
 class Board:
@@ -233,13 +278,13 @@ class Board:
         self.reasons: list[str] = []
 
     def mode(self, service: Service) -> Mode:
-        """SMTP's."""
-        assert service is Service.SMTP
+        """SMTP's and submission's."""
+        assert service in (Service.SMTP, Service.SUBMISSION)
         return self.state.mode
 
     def evidence(self, service: Service, signal: Signal, reason: str) -> None:
         """Step."""
-        assert service is Service.SMTP
+        assert service in (Service.SMTP, Service.SUBMISSION)
         self.signals.append(signal)
         self.reasons.append(reason)
         self.state = step(self.state, signal, rules=Hysteresis(), drains=True, now=0.0, reason=reason)
@@ -280,6 +325,7 @@ class World:
         real: Spool | None = None,
         names: ClientNames | None = None,
         forward: Forward = Forward.NONE,
+        plaintext_auth: Literal["never", "loopback"] = "never",
         clock: Clock | None = None,
     ) -> None:
         self.spool = FakeSpool()
@@ -292,6 +338,7 @@ class World:
             domains=("example.org", "Bücher.example"),
             limits=limits or Limits(),
             deadlines=deadlines or Deadlines(),
+            plaintext_auth=plaintext_auth,
         )
         clock = clock or SystemClock()
         self.pool = (
@@ -317,6 +364,14 @@ class World:
             directory=self.directory,
             logins=self.logins,
             policy=LocalDomainsOnly(settings.domains),
+            submitting=Submitting(
+                Senders(
+                    Naming(NamingSettings("example.org", {"robert@example.org": BOB})),
+                    [Grant("bob", ("sales@example.org", "@lists.example.net")), Grant("*", ("noreply@example.org",))],
+                ),
+                UsersMayWrite(LocalDomainsOnly(settings.domains)),
+                lambda address: Route.PRIMARY if address.lower().endswith("@example.org") else Route.WORLD,
+            ),
             board=self.board,
             pool=self.pool,
             trace=lambda *_: TRACE,

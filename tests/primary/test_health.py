@@ -10,7 +10,7 @@ from relay.core.clock import ManualClock, SystemClock
 from relay.primary.health import Prober
 from relay.primary.imap import Access, ImapPrimary, ImapSettings
 from relay.primary.settings import Endpoint, SmtpSettings, TlsMode
-from relay.proto.smtp.sasl import Credentials
+from relay.proto.sasl.credentials import Credentials
 from tests.peers import people
 from tests.peers.dovecot import Dovecot
 from tests.peers.postfix import Postfix
@@ -56,7 +56,7 @@ async def test_imap_and_login_fail_alone() -> None:
 
     async with FakeSmtp() as server, imap_server("* OK hello\r\n", answer) as port:
         settings = ImapSettings(
-            Endpoint("127.0.0.1", port, TlsMode.NONE), access=Access.MASTER, master=Credentials("relay", "x")
+            Endpoint("127.0.0.1", port, TlsMode.NONE), access=Access.MASTER, master=Credentials("relay", b"x")
         )
         prober_ = prober(server.port, ImapPrimary(settings))
         assert (await prober_.login()).ok
@@ -76,7 +76,7 @@ async def test_a_master_without_a_mailbox_is_asked_once() -> None:
 
     async with imap_server("* OK hello\r\n", answer) as port:
         settings = ImapSettings(
-            Endpoint("127.0.0.1", port, TlsMode.NONE), access=Access.MASTER, master=Credentials("relay", "x")
+            Endpoint("127.0.0.1", port, TlsMode.NONE), access=Access.MASTER, master=Credentials("relay", b"x")
         )
         prober_ = prober(1, ImapPrimary(settings))
         assert (await prober_.login()).ok
@@ -90,7 +90,7 @@ async def test_real_servers(postfix: Postfix, dovecot: Dovecot) -> None:
     settings = ImapSettings(
         Endpoint("127.0.0.1", dovecot.imap_port, TlsMode.OPPORTUNISTIC),
         access=Access.MASTER,
-        master=Credentials(people.MASTER_USER, people.MASTER_PASSWORD),
+        master=Credentials(people.MASTER_USER, people.MASTER_PASSWORD.encode()),
         probe_user="alice@example.org",
     )
     smtp = SmtpSettings(Endpoint("127.0.0.1", postfix.port), helo="relay.example.org")

@@ -16,7 +16,7 @@ from relay.core.ids import ItemId, item_id
 from relay.primary.imap import Access, ImapPrimary, ImapSettings, Mark, Sight, Verdict
 from relay.primary.imap_client import ImapGone, Session
 from relay.primary.settings import Endpoint, TlsMode
-from relay.proto.smtp.sasl import Credentials
+from relay.proto.sasl.credentials import Credentials
 from tests.peers import people
 from tests.peers.certs import Authority, Pair, server_context
 from tests.peers.dovecot import EXCHANGE_CAPABILITY, Dovecot, DovecotSettings
@@ -36,7 +36,7 @@ def message(item: ItemId | None, message_id: str = "<m@example.net>") -> bytes:
 
 def eyes(dovecot: Dovecot, authority: Authority, **more: object) -> ImapPrimary:
     endpoint = Endpoint("localhost", dovecot.imap_port, TlsMode.STARTTLS, ca_file=str(authority.ca))
-    master = Credentials(people.MASTER_USER, people.MASTER_PASSWORD)
+    master = Credentials(people.MASTER_USER, people.MASTER_PASSWORD.encode())
     settings = ImapSettings(endpoint, access=Access.MASTER, master=master)
     return ImapPrimary(msgspec.structs.replace(settings, **more))
 
@@ -68,7 +68,7 @@ async def test_a_message_is_found_by_our_id_wherever_it_was_filed(dovecot: Dovec
     # The same Message-ID under another id of ours is another delivery.
     assert await primary.look("u001@example.org", Mark(OTHER, NOW, "<m@example.net>")) is Sight.ABSENT
     assert await primary.look("u002@example.org", mark) is Sight.ABSENT
-    locked_out = eyes(dovecot, authority, master=Credentials(people.MASTER_USER, "wrong"))
+    locked_out = eyes(dovecot, authority, master=Credentials(people.MASTER_USER, b"wrong"))
     assert await locked_out.look("u001@example.org", mark) is Sight.UNSEEN
 
 
@@ -215,7 +215,7 @@ async def test_a_server_that_knows_us_already_gets_no_password() -> None:
         settings = ImapSettings(
             Endpoint("127.0.0.1", port, TlsMode.OPPORTUNISTIC),
             access=Access.MASTER,
-            master=Credentials("relay", "secret"),
+            master=Credentials("relay", b"secret"),
             seconds=1.0,
         )
         primary = ImapPrimary(settings)

@@ -13,7 +13,7 @@ from relay.core.envelope import Origin
 from relay.primary.errors import NoContact
 from relay.primary.settings import Deadlines, Endpoint, Forward, PoolSettings, SmtpSettings, TlsMode
 from relay.primary.smtp import SmtpPool
-from relay.proto.smtp.sasl import Credentials
+from relay.proto.sasl.credentials import Credentials
 from tests.peers.certs import Authority, server_context
 from tests.primary.fake import KEYWORDS, FakeSmtp, Session
 from tests.primary.test_transaction import ENVELOPE, ORIGIN, at, deliver, pool_for
@@ -83,7 +83,7 @@ async def test_what_comes_with_the_starttls_reply_breaks_the_connection(authorit
 
 
 async def test_starttls_stripped_on_the_way_gets_no_mail_and_no_password() -> None:
-    secret = Credentials("relay", "open sesame")
+    secret = Credentials("relay", b"open sesame")
     async with FakeSmtp(keywords=(*KEYWORDS, "AUTH PLAIN LOGIN")) as server:
         must = secure_pool(server, TlsMode.STARTTLS, None, credentials=secret)
         with pytest.raises(NoContact, match="does not offer STARTTLS"):
@@ -102,7 +102,7 @@ async def test_auth(authority: Authority, mechanism: str) -> None:
 
     context = server_context(authority.issue())
     async with FakeSmtp(script, context=context, keywords=(*KEYWORDS, f"AUTH {mechanism}")) as server:
-        pool = secure_pool(server, TlsMode.STARTTLS, authority.ca, credentials=Credentials("relay", "open"))
+        pool = secure_pool(server, TlsMode.STARTTLS, authority.ca, credentials=Credentials("relay", b"open"))
         assert (await deliver(pool, b"x\r\n")).positive
         await pool.close()
     if mechanism == "PLAIN":
@@ -116,7 +116,7 @@ async def test_refused_credentials_are_temporary(authority: Authority) -> None:
     context = server_context(authority.issue())
     script = at("AUTH", "535 5.7.8 no")
     async with FakeSmtp(script, context=context, keywords=(*KEYWORDS, "AUTH PLAIN")) as server:
-        pool = secure_pool(server, TlsMode.STARTTLS, authority.ca, credentials=Credentials("relay", "wrong"))
+        pool = secure_pool(server, TlsMode.STARTTLS, authority.ca, credentials=Credentials("relay", b"wrong"))
         with pytest.raises(NoContact, match="AUTH was answered 535"):
             await deliver(pool, b"x\r\n")
         await pool.close()

@@ -16,7 +16,6 @@ from relay.proto.smtp import xtext
 from relay.proto.smtp.ehlo import parse_ehlo
 from relay.proto.smtp.parameters import CommandFault
 from relay.proto.smtp.reader import ReplyReader
-from relay.proto.smtp.sasl import Credentials, decode_login, decode_plain
 from relay.proto.smtp.xclient import xclient_command, xforward_commands
 from tests.proto_smtp.pieces import POINTS, cuts, octets
 
@@ -147,35 +146,3 @@ def test_nothing_a_client_chose_ends_the_line(helo: str, name: str) -> None:
         assert line.endswith(b"\r\n")
         assert not set(line[:-2]) & {0, 10, 13}
     assert all(len(line) <= 512 for line in xforward_commands(who, offered, ident="x"))
-
-
-def b64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
-
-
-def test_credentials() -> None:
-    assert decode_plain(b64("\0bob\0secret")) == Credentials("bob", "secret")
-    assert decode_plain(b64("boss\0bob\0sécret")) == Credentials("bob", "sécret", "boss")
-    assert decode_login(b64("bob"), b64("secret")) == Credentials("bob", "secret")
-    assert "secret" not in repr(decode_plain(b64("\0bob\0secret")))
-
-
-@pytest.mark.parametrize(
-    "text", ["", "=", "!!", b64("bob"), b64("\0bob"), b64("\0\0x"), b64("\0b\0"), b64("a\0b\0c\0d"), "/w=="]
-)
-def test_bad_credentials(text: str) -> None:
-    with pytest.raises(CommandFault) as caught:
-        decode_plain(text)
-    assert caught.value.reply.code == 501
-    with pytest.raises(CommandFault):
-        decode_login("=", text)
-
-
-@given(st.text(max_size=60))
-def test_any_text_is_credentials_or_a_fault(text: str) -> None:
-    decoders: list[Callable[[], Credentials]] = [lambda: decode_plain(text), lambda: decode_login(text, text)]
-    for decode in decoders:
-        try:
-            decode()
-        except CommandFault as caught:
-            assert caught.reply.code == 501

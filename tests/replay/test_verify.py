@@ -18,7 +18,7 @@ from relay.core.item import ItemState, RecipientState
 from relay.core.mode import Mode, Service
 from relay.primary.imap import Access, ImapPrimary, ImapSettings, Mark, Sight
 from relay.primary.settings import Endpoint, TlsMode
-from relay.proto.smtp.sasl import Credentials
+from relay.proto.sasl.credentials import Credentials
 from relay.replay.eyes import Eyes
 from relay.replay.settings import PAUSED
 from relay.replay.verify import Verifier, in_doubt, resolve
@@ -282,7 +282,7 @@ async def test_real_peers_have_it_once(
         ImapSettings(
             Endpoint("127.0.0.1", dovecot.imap_port, TlsMode.OPPORTUNISTIC),
             access=Access.MASTER,
-            master=Credentials(people.MASTER_USER, people.MASTER_PASSWORD),
+            master=Credentials(people.MASTER_USER, people.MASTER_PASSWORD.encode()),
         )
     )
     async with FakeSmtp() as unused, rig(tmp_path, unused, port=proxy.port) as r:

@@ -8,7 +8,7 @@ import pytest
 
 from relay.core.errors import Damaged
 from relay.primary.settings import Endpoint, TlsMode
-from relay.proto.smtp.sasl import Credentials
+from relay.proto.sasl.credentials import Credentials
 from relay.world.settings import Smarthost, WorldSettings
 from tests.peers.certs import Authority, server_context
 from tests.primary.fake import KEYWORDS, Act, FakeSmtp, Script, Session
@@ -276,7 +276,7 @@ async def test_a_smarthost_gets_everything_after_a_login(authority: Authority, m
     keywords = (*KEYWORDS, f"AUTH {mechanism}")
     async with FakeSmtp(script, context=context, implicit=True, keywords=keywords) as server:
         endpoint = Endpoint("localhost", server.port, TlsMode.IMPLICIT, ca_file=str(authority.ca))
-        smarthost = Smarthost(endpoint, Credentials("relay", "open"))
+        smarthost = Smarthost(endpoint, Credentials("relay", b"open"))
         async with site({}, 25, smarthost=smarthost) as s:
             answers = await s.replies(Letter(BODY, "one@a.example", "two@b.example"))
             assert [reply.code for reply in answers] == [250, 250]
@@ -289,7 +289,7 @@ async def test_a_smarthost_that_refuses_the_login_is_temporary(authority: Author
     keywords = (*KEYWORDS, "AUTH PLAIN")
     async with FakeSmtp(at("AUTH", "535 5.7.8 no"), context=context, keywords=keywords) as server:
         endpoint = Endpoint("localhost", server.port, TlsMode.STARTTLS, ca_file=str(authority.ca))
-        async with site({}, 25, smarthost=Smarthost(endpoint, Credentials("relay", "wrong"))) as s:
+        async with site({}, 25, smarthost=Smarthost(endpoint, Credentials("relay", b"wrong"))) as s:
             (answer,) = await s.replies(Letter(BODY, "one@a.example"))
     assert answer.transient
     assert not server.taken

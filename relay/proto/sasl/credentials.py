@@ -31,6 +31,11 @@ class Credentials(msgspec.Struct, frozen=True):
         """Whether the client wants to act as somebody else than it proves to be (RFC 4616 2)."""
         return self.authzid not in ("", self.login)
 
+    @property
+    def password(self) -> str:
+        """The secret of a login that we have ourselves, as text."""
+        return self.secret.decode("utf-8")
+
     def __repr__(self) -> str:
         """Without the secret, wherever this may be printed."""
         return "Credentials(...)"

@@ -57,6 +57,24 @@ class MemoryQueue:
             del self._state.staged[item]
         return len(old)
 
+    async def accept_together(self, new: Sequence[NewItem], *, now: float) -> list[Accepted]:
+        """See the contract."""
+        for one in new:
+            check_birth(one)
+            if not self._has_chunks(one):
+                raise StoreUnavailable("chunks staged for this message are gone")
+        first, *others = new
+        accepted = await self.accept(first, now=now)
+        if not accepted.duplicate:
+            return [accepted, *[await self.accept(other, now=now) for other in others]]
+        for other in others:
+            await self.discard(other.id)
+        return [accepted] * len(new)
+
+    def _has_chunks(self, new: NewItem) -> bool:
+        staged = self._state.staged.get(new.id, (0.0, {}))[1]
+        return new.id in self._state.items or sorted(staged) == list(range(new.chunk_count - len(new.chunks)))
+
     async def accept(self, new: NewItem, *, now: float) -> Accepted:
         """See the contract."""
         check_birth(new)

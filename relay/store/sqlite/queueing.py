@@ -108,6 +108,24 @@ class Queue(Part):
         size = sum(map(len, new.chunks))
         return await self._write(_Accept(new, now, self._settings.dedup_window), size=size, moment=Moment.ACCEPT)
 
+    async def accept_together(self, new: Sequence[NewItem], *, now: float) -> list[Accepted]:
+        """See the contract. ValueError for an item that contradicts itself."""
+        for one in new:
+            check_birth(one)
+        first, *others = (_Accept(one, now, self._settings.dedup_window) for one in new)
+
+        def run(tx: Tx) -> list[Accepted]:
+            accepted = first(tx)
+            if not accepted.duplicate:
+                return [accepted, *(other(tx) for other in others)]
+            for other in others:
+                if (staged := bodies.staged_n(tx, other.new.id)) is not None:
+                    bodies.forget_staged(tx, staged)
+            return [accepted] * len(new)
+
+        size = sum(len(chunk) for one in new for chunk in one.chunks)
+        return await self._write(run, size=size, moment=Moment.ACCEPT)
+
     async def confirm(self, items: Sequence[ItemId]) -> None:
         """See the contract."""
         wanted = [(item,) for item in items]
