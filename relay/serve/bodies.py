@@ -10,12 +10,16 @@ from collections.abc import Iterator, Sequence
 
 from relay.core.errors import Damaged
 from relay.core.ids import ItemId
+from relay.serve.pace import Slices
+from relay.serve.recent import Recent
 from relay.spool.mailboxes import Mailboxes
 from relay.store.records import MessageRow
 from relay.vault.sealing import CHUNK_SIZE
 
 WIDTH = 250
 """Messages read at once, at most."""
+_OPENED = 64
+"""Messages unsealed without a look at what else there is to do."""
 MOST_OCTETS = 2 * 1024 * 1024
 """And of their octets."""
 
@@ -33,6 +37,31 @@ def groups(rows: Sequence[MessageRow]) -> Iterator[Sequence[MessageRow]]:
         yield rows[start:]
 
 
-async def load(mailboxes: Mailboxes, rows: Sequence[MessageRow]) -> dict[ItemId, bytes | Damaged]:
-    """Contents of the small messages in one of the `groups`; those that are gone are left out. NotNow."""
-    return await mailboxes.contents([row.item for row in rows if row.size <= CHUNK_SIZE])
+class Bodies:
+    """Reads small messages; one per worker."""
+
+    def __init__(self, mailboxes: Mailboxes, memory: int) -> None:
+        """`memory` in octets, for what may be asked for again."""
+        self._mailboxes = mailboxes
+        self._recent: Recent[bytes] = Recent(memory)
+
+    async def load(self, rows: Sequence[MessageRow]) -> dict[ItemId, bytes | Damaged]:
+        """Contents of the small messages in one of the `groups`; those that are gone are left out. NotNow."""
+        found: dict[ItemId, bytes | Damaged] = {}
+        missing: list[ItemId] = []
+        for row in rows:
+            if row.size <= CHUNK_SIZE:
+                known = self._recent.get(row.item)
+                if known is None:
+                    missing.append(row.item)
+                else:
+                    found[row.item] = known
+        slices = Slices()
+        for start in range(0, len(missing), _OPENED):
+            opened = await self._mailboxes.contents(missing[start : start + _OPENED])
+            for item, content in opened.items():
+                found[item] = content
+                if isinstance(content, bytes):
+                    self._recent.put(item, content, len(content))
+            await slices.step()
+        return found

@@ -9,8 +9,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
 
 from relay.core.errors import Damaged, NotNow
 from relay.core.ids import ItemId
@@ -87,39 +88,52 @@ class _Fetching:
     ) -> None:
         contents: Mapping[ItemId, bytes | Damaged] = {}
         if self._contents_needed:
-            contents = await bodies.load(self._session.services.mailboxes, rows)
-        whole = [row for row in rows if not await self._is_broken(row, summaries, contents)]
+            contents = await self._session.services.bodies.load(rows)
+        if summaries or contents or self._summaries_needed:
+            rows = await self._readable(rows, summaries, contents)
         told: frozenset[int] = frozenset()
         if self._marks_seen:
-            whole, told = await self._mark_seen(whole)
-        talk = self._session.talk
-        for row in whole:
-            summary, content = summaries.get(row.item), contents.get(row.item)
-            assert not isinstance(summary, Damaged)
-            assert not isinstance(content, Damaged)
-            await self._one(row, summary, content, row.uid in told)
-            await talk.breathe()
-            await pace.step(done)
+            rows, told = await self._mark_seen(rows)
+        talk, items = self._session.talk, self._items
+        numbers = self._mailbox.view.numbers([row.uid for row in rows])
+        for row, number in zip(rows, numbers, strict=True):
+            summary = cast(Summary | None, summaries.get(row.item))
+            content = cast(bytes | None, contents.get(row.item))
+            words: list[bytes | None] = [None]
+            if not told:
+                with suppress(Damaged, UnknownEncoding):  # `_one` meets it again, and says so
+                    words = [make(row, summary, content) for _, make in items]
+            if None in words:
+                await self._one(row, number, summary, content, row.uid in told)
+            else:
+                talk.send(b"* %d FETCH (%b)\r\n" % (number, b" ".join(cast(list[bytes], words))))
+            if talk.full:
+                await talk.settle()
+            if pace.due:
+                await pace.step(done)
 
-    async def _is_broken(
+    async def _readable(
         self,
-        row: MessageRow,
+        rows: Sequence[MessageRow],
         summaries: Mapping[ItemId, Summary | Damaged],
         contents: Mapping[ItemId, bytes | Damaged],
-    ) -> bool:
-        """Nothing can be said of it; reported."""
-        for found in (summaries.get(row.item), contents.get(row.item)):
-            if isinstance(found, Damaged):
-                await self._damaged(row.item, found)
-                return True
-        if self._summaries_needed and row.item not in summaries:
-            self._missing()
-            return True
-        return False
+    ) -> list[MessageRow]:
+        """Those of which something can be said; the others are reported."""
+        whole: list[MessageRow] = []
+        for row in rows:
+            summary, content = summaries.get(row.item), contents.get(row.item)
+            if isinstance(summary, Damaged):
+                await self._damaged(row.item, summary)
+            elif isinstance(content, Damaged):
+                await self._damaged(row.item, content)
+            elif summary is None and self._summaries_needed:
+                self._missing()
+            else:
+                whole.append(row)
+        return whole
 
-    async def _mark_seen(self, rows: Iterable[MessageRow]) -> tuple[list[MessageRow], frozenset[int]]:
+    async def _mark_seen(self, rows: Sequence[MessageRow]) -> tuple[Sequence[MessageRow], frozenset[int]]:
         r"""RFC 9051 6.4.5.1: reading a body sets \Seen; what could not be read stays unseen."""
-        rows = list(rows)
         fresh = [row.uid for row in rows if not row.flags & System.SEEN]
         if not fresh:
             return rows, frozenset()
@@ -129,9 +143,11 @@ class _Fetching:
         by_uid = {row.uid: row for row in changed}
         return [by_uid.get(row.uid, row) for row in rows], frozenset(by_uid)
 
-    async def _one(self, row: MessageRow, summary: Summary | None, content: bytes | None, told: bool) -> None:
-        """One response; none where the message turns out to be damaged."""
-        response = Response(self._session, row, summary, self._mailbox.view.number(row.uid))
+    async def _one(
+        self, row: MessageRow, number: int, summary: Summary | None, content: bytes | None, told: bool
+    ) -> None:
+        """One response with everything that may happen; none where the message turns out to be damaged."""
+        response = Response(self._session, row, summary, number)
         try:
             for item, make in self._items:
                 word = make(row, summary, content)

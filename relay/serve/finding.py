@@ -155,7 +155,7 @@ class _Finder:
                 found.append(message.row.uid)
         inside = {message.row.uid: (message, summary) for message, summary in unsure}
         for rows in bodies.groups([message.row for message, _ in unsure]):
-            contents = await bodies.load(self._session.services.mailboxes, rows)
+            contents = await self._session.services.bodies.load(rows)
             for message, summary in (inside[row.uid] for row in rows):
                 content = contents.get(message.row.item)
                 if isinstance(content, Damaged):

@@ -15,6 +15,19 @@ SLICE = 0.01
 """Seconds of work between two looks at what else there is to do."""
 
 
+class Slices:
+    """Work without a client to tell."""
+
+    def __init__(self) -> None:
+        self._paused = time.monotonic()
+
+    async def step(self) -> None:
+        """Between two pieces of the work."""
+        if time.monotonic() - self._paused >= SLICE:
+            await asyncio.sleep(0)
+            self._paused = time.monotonic()
+
+
 class Pace:
     """One command under way; `goal` is how many messages it has before it, None where nobody knows."""
 
@@ -24,15 +37,19 @@ class Pace:
         self._every = session.services.settings.deadlines.progress
         self._paused = self._told = time.monotonic()
 
+    @property
+    def due(self) -> bool:
+        """Whether `step` has something to do."""
+        return time.monotonic() - self._paused >= SLICE
+
     async def step(self, done: int | None = None) -> None:
         """Between two messages; `done` of `goal` are dealt with. Gone."""
-        now = time.monotonic()
-        if now - self._paused < SLICE:
+        if not self.due:
             return
-        if now - self._told >= self._every:
-            self._told = now
+        if time.monotonic() - self._told >= self._every:
             # RFC 9585 3: so that nobody between us and the client takes it for dead.
             self._session.talk.ok(None, "Still at work", codes.inprogress(self._session.tag, done, self._goal))
             await self._session.talk.settle()
+            self._told = time.monotonic()
         await asyncio.sleep(0)
         self._paused = time.monotonic()

@@ -19,9 +19,11 @@ from relay.primary.imap_raw import RawSettings
 from relay.primary.settings import TlsMode
 from relay.primary.tls import client_context
 from relay.proto.sasl.credentials import Credentials
+from relay.serve.bodies import Bodies
 from relay.serve.chores import Chores
 from relay.serve.offer import Offer
 from relay.serve.settings import ServeSettings
+from relay.serve.summary import Summaries
 from relay.spool.appending import Appends
 from relay.spool.feed import Feed
 from relay.spool.mailboxes import Mailboxes
@@ -70,6 +72,16 @@ class Services:
     offer: Offer = field(default_factory=Offer)
     damaged: Callable[[ItemId, Damaged], Awaitable[None]] = field(default=_nothing)
     """Told of items whose bytes did not verify (`spool.queue.Queue.quarantine`)."""
+
+    @cached_property
+    def bodies(self) -> Bodies:
+        """Small messages, with a memory that all sessions share."""
+        return Bodies(self.mailboxes, self.settings.limits.bodies_memory)
+
+    @cached_property
+    def summaries(self) -> Summaries:
+        """The same for what FETCH and SEARCH need of messages."""
+        return Summaries(self.mailboxes, self.bodies, self.settings.limits.summaries_memory)
 
     @cached_property
     def primary_tls(self) -> ssl.SSLContext | None:

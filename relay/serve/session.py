@@ -42,7 +42,6 @@ from relay.serve.common import identify
 from relay.serve.ports import Services
 from relay.serve.refusals import refused
 from relay.serve.selected import Selected
-from relay.serve.summary import Summaries
 from relay.serve.talk import Gone, Talk
 from relay.serve.telling import tell
 from relay.spool.mailboxes import Account
@@ -57,7 +56,7 @@ class Session:
         self.talk = talk
         self.services = services
         self.account = account
-        self.summaries = Summaries(services.mailboxes)
+        self.summaries = services.summaries
         self.selected: Selected | None = None
         self.offers: Set[str] = understood(services.settings)
         """Extensions that this session understands."""

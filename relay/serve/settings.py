@@ -23,6 +23,10 @@ class Limits(Crowd, frozen=True):
     """Failed logins per connection."""
     search_octets: int = 2 * 1024 * 1024
     """Of one message's text that SEARCH BODY and TEXT look at."""
+    bodies_memory: int = 48 * 1024 * 1024
+    """Octets of small messages that a worker remembers in plain."""
+    summaries_memory: int = 48 * 1024 * 1024
+    """The same for their headers and structures."""
 
 
 class Deadlines(Arrival, frozen=True):

@@ -34,6 +34,8 @@ LARGEST_DECODED = 64 * 1024 * 1024
 """Octets of a part that BINARY decodes: unlike BODY it needs them all together."""
 _PLENTY = 128 * 1024
 """Octets that are decoded beside the loop."""
+_COMBINATIONS = 1_000
+"""Of flags, that are put into words once per command."""
 _NEEDS_SUMMARY = frozenset({Attribute.ENVELOPE, Attribute.BODY, Attribute.BODYSTRUCTURE, Attribute.PREVIEW})
 
 Maker: TypeAlias = Callable[[MessageRow, Summary | None, bytes | None], bytes | None]
@@ -75,8 +77,16 @@ def maker(item: Item, mailbox: Selected, mailboxes: Mailboxes) -> Maker:
 def _attribute(item: Attribute, mailbox: Selected, mailboxes: Mailboxes) -> Maker:
     label = item.value + b" "
 
+    shown: dict[tuple[int, tuple[int, ...], bool], bytes] = {}
+
     def flags(row: MessageRow, summary: Summary | None, content: bytes | None) -> bytes:
-        return b"FLAGS (" + mailbox.flags(row).encode(recent=mailbox.is_recent(row.uid)) + b")"
+        key = (row.flags, row.keywords, mailbox.is_recent(row.uid))
+        word = shown.get(key)
+        if word is None:
+            word = b"FLAGS (" + mailbox.flags(row).encode(recent=key[2]) + b")"
+            if len(shown) < _COMBINATIONS:
+                shown[key] = word
+        return word
 
     makers: dict[Attribute, Maker] = {
         Attribute.FLAGS: flags,

@@ -9,8 +9,7 @@ offsets. Thousands of messages are then decrypt-and-join.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -18,7 +17,9 @@ from relay.core.errors import Damaged
 from relay.core.ids import ItemId
 from relay.proto.imap import structure
 from relay.proto.mime.structure import Part, StructureParser, parse
-from relay.serve import bodies
+from relay.serve.bodies import Bodies, groups
+from relay.serve.pace import Slices
+from relay.serve.recent import Recent
 from relay.spool.mailboxes import Mailboxes
 from relay.store.records import MessageRow
 from relay.vault.sealing import CHUNK_SIZE
@@ -28,6 +29,8 @@ PAGE = 250
 """Summaries that are in memory together; `LONGEST_HEADER` bounds the most of it."""
 LONGEST_HEADER = 16 * 1024
 """Octets of a header section that are kept in a summary; a longer one is read from the message."""
+_OPENED = 125
+"""Summaries unsealed without a look at what else there is to do."""
 _VERSION = 1
 
 
@@ -55,38 +58,66 @@ _ENCODER = msgspec.msgpack.Encoder()
 
 
 class Summaries:
-    """Reads summaries, making those that are not there."""
+    """Reads summaries, making those that are not there; one per worker."""
 
-    def __init__(self, mailboxes: Mailboxes) -> None:
+    def __init__(self, mailboxes: Mailboxes, bodies: Bodies, memory: int) -> None:
+        """`memory` in octets, for what may be asked for again."""
         self._mailboxes = mailboxes
+        self._bodies = bodies
+        self._recent: Recent[Summary] = Recent(memory)
 
     async def get(self, rows: Sequence[MessageRow]) -> dict[ItemId, Summary | Damaged]:
         """A summary of each message, or what is wrong with it; those that are gone are left out. NotNow."""
         found: dict[ItemId, Summary | Damaged] = {}
-        for item, packed in (await self._mailboxes.derived(KIND, [row.item for row in rows])).items():
-            try:
-                summary = _SUMMARIES.decode(packed)
-            except msgspec.MsgspecError:
-                continue
-            if summary.version == _VERSION:
-                found[item] = summary
-        missing = [row for row in rows if row.item not in found]
-        for group in bodies.groups(missing):
+        missing: list[MessageRow] = []
+        for row in rows:
+            known = self._recent.get(row.item)
+            if known is None:
+                missing.append(row)
+            else:
+                found[row.item] = known
+        if missing:
+            found.update(await self._kept(missing))
+            missing = [row for row in missing if row.item not in found]
+        for group in groups(missing):
             made = await self._make(group)
             found.update(made)
-            fresh = {item: _ENCODER.encode(value) for item, value in made.items() if isinstance(value, Summary)}
-            if fresh:
-                await self._mailboxes.put_derived(KIND, fresh)
+            await self._keep({item: value for item, value in made.items() if isinstance(value, Summary)})
         return found
+
+    async def _kept(self, rows: Sequence[MessageRow]) -> dict[ItemId, Summary]:
+        """What was made earlier."""
+        found: dict[ItemId, Summary] = {}
+        slices = Slices()
+        for start in range(0, len(rows), _OPENED):
+            items = [row.item for row in rows[start : start + _OPENED]]
+            for item, packed in (await self._mailboxes.derived(KIND, items)).items():
+                try:
+                    summary = _SUMMARIES.decode(packed)
+                except msgspec.MsgspecError:
+                    continue
+                if summary.version == _VERSION:
+                    found[item] = summary
+                    self._recent.put(item, summary, len(packed))
+            await slices.step()
+        return found
+
+    async def _keep(self, made: Mapping[ItemId, Summary]) -> None:
+        packed = {item: _ENCODER.encode(summary) for item, summary in made.items()}
+        for item, summary in made.items():
+            self._recent.put(item, summary, len(packed[item]))
+        if packed:
+            await self._mailboxes.put_derived(KIND, packed)
 
     async def _make(self, rows: Sequence[MessageRow]) -> dict[ItemId, Summary | Damaged]:
         made: dict[ItemId, Summary | Damaged] = {}
-        small = await bodies.load(self._mailboxes, rows)
+        small = await self._bodies.load(rows)
+        slices = Slices()
         for row in rows:
             content = small.get(row.item)
             if isinstance(content, bytes):
                 made[row.item] = summarise(parse(content), content[:LONGEST_HEADER], len(content))
-                await asyncio.sleep(0)  # parsing is work: others are served in between
+                await slices.step()
             elif content is not None:
                 made[row.item] = content
             elif row.size > CHUNK_SIZE:

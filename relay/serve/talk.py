@@ -99,9 +99,14 @@ class Talk:
             self._out.clear()
             self._gathered = 0
 
+    @property
+    def full(self) -> bool:
+        """Whether enough for a write has been gathered."""
+        return self._gathered >= _GATHER
+
     async def breathe(self) -> None:
         """Write when much has been gathered, and wait for a client that does not keep up. Gone."""
-        if self._gathered >= _GATHER:
+        if self.full:
             await self.settle()
 
     async def settle(self) -> None:

@@ -137,6 +137,20 @@ class SeqView:
         at = bisect_left(self._uids, uid)
         return at + 1 if at < len(self._uids) and self._uids[at] == uid else 0
 
+    def numbers(self, uids: Iterable[int]) -> list[int]:
+        """`number` of each of ascending UIDs: neighbours cost no search."""
+        found: list[int] = []
+        known, at = self._uids, 0
+        for uid in uids:
+            if not (at < len(known) and known[at] == uid):
+                at = bisect_left(known, uid, at)
+            if at < len(known) and known[at] == uid:
+                at += 1
+                found.append(at)
+            else:
+                found.append(0)
+        return found
+
     def uid(self, number: int) -> int:
         """The UID behind a number; IndexError outside `1..len`."""
         if not 1 <= number <= len(self._uids):
