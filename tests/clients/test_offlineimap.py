@@ -97,8 +97,8 @@ def test_both_sides_become_the_same(account: Account, offlineimap: OfflineImap) 
 
     with account.login() as other:
         other.select("INBOX")
-        other.store(b"1", "-FLAGS", "\\Flagged")
-        other.store(b"2", "+FLAGS", "\\Deleted")  # "three": numbers close the gap that "two" left
+        other.store("1", "-FLAGS", "\\Flagged")
+        other.store("2", "+FLAGS", "\\Deleted")  # "three": numbers close the gap that "two" left
         other.expunge()
     offlineimap.sync()
     assert offlineimap.file("one").name.endswith(":2,S")
