@@ -80,7 +80,9 @@ class Sight(StrEnum):
     FOUND = "found"
     ABSENT = "absent"
     UNSEEN = "unseen"
-    """It cannot be told."""
+    """It cannot be told: nobody lets us look, or there is too much to look at."""
+    TROUBLE = "trouble"
+    """It could not be told just now."""
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -142,7 +144,9 @@ class ImapPrimary:
                 if session.preauth or not await self._enter(session, address, password):
                     return Sight.UNSEEN
                 return await self._look(session, mark)
-        except (ImapGone, ValueError):
+        except ImapGone:
+            return Sight.TROUBLE
+        except ValueError:
             return Sight.UNSEEN
 
     async def enter_as_master(self, seconds: float) -> Verdict:
@@ -161,6 +165,7 @@ class ImapPrimary:
             return Verdict.UNAVAILABLE
 
     async def _enter(self, session: Session, address: str, password: str | None) -> bool:
+        """Whether the mailbox of `address` is open to us. ImapGone where that cannot be said now."""
         master, separator = self.settings.master, self.settings.separator
         # Some primaries name their users by address, some by local part; asking both is cheaper than a setting.
         for user in (address, split_address(address)[0]):
@@ -173,8 +178,13 @@ class ImapPrimary:
                 answer = await session.login(user, password)
             else:
                 return False
-            if answer.ok:
-                return True
+            match _verdict(answer):
+                case Verdict.OK:
+                    return True
+                case Verdict.UNAVAILABLE:
+                    raise ImapGone("server cannot judge a login now")
+                case Verdict.REFUSED:
+                    continue
         return False
 
     async def _look(self, session: Session, mark: Mark) -> Sight:

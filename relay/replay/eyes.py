@@ -1,6 +1,6 @@
 """Looking for a message in the primary's mailboxes: what replay needs of `primary.imap`, and when it may ask.
 
-1. A look never raises for trouble and never takes longer than `SECONDS`: what is not seen by then is UNSEEN.
+1. A look never raises for trouble and never takes longer than `SECONDS`: what is not seen by then is TROUBLE.
 2. Absent means "not seen there": filters move mail, rules forward it, and the primary's own queue delays it.
 """
 
@@ -29,7 +29,7 @@ class Eyes(Protocol):
         ...
 
     async def look(self, address: str, mark: Mark) -> Sight:
-        """Never raises for trouble: UNSEEN."""
+        """Never raises for trouble: TROUBLE."""
         ...
 
 
@@ -49,7 +49,7 @@ async def look(eyes: Eyes, message: StoredMessage, index: int, mark: Mark) -> Si
         async with asyncio.timeout(SECONDS):
             return await eyes.look(message.envelope.recipients[index].address, mark)
     except TimeoutError:
-        return Sight.UNSEEN
+        return Sight.TROUBLE
 
 
 async def mark_of(message: StoredMessage) -> Mark:

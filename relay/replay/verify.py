@@ -5,7 +5,8 @@ in the Received line that we put in front is the mark, so that a hit is certain.
 
 1. FOUND settles at once. Absence settles only when it was seen at the end of `unknown_wait` seconds in which the
    primary was healthy: until then it may still be delivering from its own queue.
-2. Who cannot be looked at is sent to again after the same wait, and counted as possibly twice.
+2. Who cannot be looked at is sent to again after the same wait, and counted as possibly twice. Who could not be looked
+   at just now (no login, no answer) is looked at again, for six times that wait.
 3. The primary takes or refuses a transaction as a whole: where it is recorded who was in it (UNKNOWN recipients), one
    sighting settles all. Where the worker died before it could be recorded, each recipient is settled alone.
 4. What is sent again is counted and named as possibly twice, also where it was looked for and not found; it is looked
@@ -44,6 +45,8 @@ _log = logger("replay.verify")
 
 _BETWEEN_LOOKS = Backoff(first=2.0, factor=2.0, most=60.0)
 _BATCH = 100
+_PATIENCE = 6
+"""Times `unknown_wait` in which a mailbox that is usually seen must be seen."""
 _AGAIN = reply(451, "4.4.2 The reply was lost and no mailbox holds the message: sent again, it may arrive twice")
 _BLINDLY = reply(451, "4.4.2 The reply was lost and not every mailbox can be seen: sent again, it may arrive twice")
 
@@ -63,7 +66,9 @@ def in_doubt(states: Sequence[RecipientState]) -> tuple[int, ...]:
     return unknown or tuple(i for i, state in enumerate(states) if state is RecipientState.WAITING)
 
 
-def resolve(states: Sequence[RecipientState], sights: Mapping[int, Sight], *, waited_out: bool) -> Finding | None:
+def resolve(
+    states: Sequence[RecipientState], sights: Mapping[int, Sight], *, waited_out: bool, patience_out: bool
+) -> Finding | None:
     """What may be concluded; None = not yet. Pure."""
     doubtful = in_doubt(states)
     found = [i for i in doubtful if sights.get(i) is Sight.FOUND]
@@ -71,6 +76,8 @@ def resolve(states: Sequence[RecipientState], sights: Mapping[int, Sight], *, wa
         found = list(doubtful)  # invariant 3
     missing = [i for i in doubtful if i not in found]
     if missing and not waited_out:
+        return None
+    if not patience_out and any(sights.get(i) is Sight.TROUBLE for i in missing):
         return None
     # One mailbox that can be seen and lacks it speaks for a recorded transaction as a whole.
     absent = [i for i in missing if sights.get(i) is Sight.ABSENT]
@@ -141,7 +148,7 @@ class Verifier:
     async def look_around(self) -> int:
         """One pass over the items in doubt; how many were settled."""
         now = self._clock.monotonic()
-        services = (Service.SMTP, Service.IMAP) if self._eyes is not None else (Service.SMTP,)
+        services = tuple(Service) if self._eyes is not None else (Service.SMTP,)
         if not all(self._board.mode(service) in HEALTHY for service in services):
             self._healthy_at = None
             return 0
@@ -182,7 +189,10 @@ class Verifier:
             _log.error("item_quarantined", item=row.id, problem=str(damage), remedy="check the disk and the memory")
             await self._queue.quarantine(row.id, damage)
             return True
-        finding = resolve(states, sights, waited_out=doubt.waited >= self._settings.unknown_wait)
+        wait = self._settings.unknown_wait
+        finding = resolve(
+            states, sights, waited_out=doubt.waited >= wait, patience_out=doubt.waited >= _PATIENCE * wait
+        )
         if finding is None or row.lease is None:
             return False
         return await self._settle(row, row.lease, states, finding)
@@ -210,13 +220,15 @@ class Verifier:
         if finding.twice:
             self._metrics.possibly_twice.inc()
         if state is ItemState.PENDING:
-            await self._count_again(row)
+            await self._count_again(row, result)
         _log.info("doubt_settled", item=row.id, result=result, state=state.value)
         return True
 
-    async def _count_again(self, row: ItemRow) -> None:
+    async def _count_again(self, row: ItemRow, result: Verification) -> None:
         """For the operator: absence is no proof, the primary may still have it in its own queue."""
-        _log.warning("sent_again", item=row.id, remedy="it may arrive twice; `relay audit` names all of these")
+        _log.warning(
+            "sent_again", item=row.id, result=result, remedy="it may arrive twice; `relay audit` names all of these"
+        )
         store, now = self._queue.store, self._clock.now()
         with contextlib.suppress(StoreUnavailable):  # the ledger has it
             while True:
