@@ -118,6 +118,27 @@ async def test_absent_is_sent_again_only_after_a_healthy_wait(tmp_path: Path) ->
     assert len(server.taken) == 1
 
 
+async def test_a_mailbox_in_trouble_is_given_time(tmp_path: Path) -> None:
+    async with lost() as server, rig(tmp_path, server) as r:
+        item = await doubtful(r)
+        eyes = Looking(alice=Sight.TROUBLE)
+        v = verifier(r, eyes)
+        for _ in range(6):
+            assert await v.look_around() == 0
+            r.spool.clock.advance(599.0)
+        assert await v.look_around() == 0
+        r.board.now[Service.LOGIN] = Mode.STANDBY  # nobody can look: this time does not count
+        r.spool.clock.advance(6_000.0)
+        assert await v.look_around() == 0
+        r.board.now[Service.LOGIN] = Mode.NORMAL
+        assert await v.look_around() == 0
+        eyes.sights["alice"] = Sight.FOUND
+        r.spool.clock.advance(61.0)
+        assert await v.look_around() == 1
+        assert (await r.row(item)).state is S.DELIVERED
+    assert len(server.taken) == 1
+
+
 async def test_what_cannot_be_seen_is_sent_again_and_counted(tmp_path: Path) -> None:
     async with lost() as server, rig(tmp_path, server) as r:
         item = await doubtful(r)
