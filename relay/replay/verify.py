@@ -148,7 +148,7 @@ class Verifier:
     async def look_around(self) -> int:
         """One pass over the items in doubt; how many were settled."""
         now = self._clock.monotonic()
-        services = tuple(Service) if self._eyes is not None else (Service.SMTP,)
+        services = (Service.SMTP, Service.IMAP, Service.LOGIN) if self._eyes is not None else (Service.SMTP,)
         if not all(self._board.mode(service) in HEALTHY for service in services):
             self._healthy_at = None
             return 0
