@@ -34,7 +34,7 @@ from relay.primary.imap_raw import RawSettings
 from relay.primary.pacing import PacingSettings
 from relay.primary.settings import Deadlines, Endpoint, PoolSettings, SmtpSettings
 from relay.proto.sasl.bearer import refusal
-from relay.proto.smtp.sasl import Credentials
+from relay.proto.sasl.credentials import Credentials
 from relay.replay.retention import RetentionSettings
 from relay.replay.settings import ReplaySettings
 from relay.serve import settings as serve
@@ -240,11 +240,11 @@ def imap_primary(section: PrimaryImapSection) -> ImapSettings:
         if section.master_password_file is None:
             raise ConfigFault("primary.imap.master_password_file: missing. Name the file that holds the password")
         password = read_secret(section.master_password_file, "primary.imap.master_password_file")
-        master = Credentials(section.master_user, password)
+        master = Credentials(section.master_user, password.encode())
     probe = None
     if section.probe_user and section.probe_password_file is not None:
         password = read_secret(section.probe_password_file, "primary.imap.probe_password_file")
-        probe = Credentials(section.probe_user, password)
+        probe = Credentials(section.probe_user, password.encode())
     return ImapSettings(
         endpoint=endpoint(section),
         access=Access(section.access.value),
