@@ -167,6 +167,8 @@ class Session:
         if answer.status == "BAD":
             await self.talk.bad(tag, answer.text)
         else:
+            if answer.status == "OK":
+                self.talk.forgive()
             self.talk.send(encode.condition(tag, answer.status, answer.text, answer.code))
         return answer.status
 

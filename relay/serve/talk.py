@@ -29,7 +29,7 @@ class Talk:
         self.client = client
         """The client's IP address, from a PROXY header perhaps."""
         self.receiver = Receiver(BEFORE_LOGIN)
-        self._errors_left = errors
+        self._errors = self._errors_left = errors
         self._metrics = metrics
         self._out: list[bytes] = []
         self._gathered = 0
@@ -130,13 +130,17 @@ class Talk:
         self.send(encode.condition(tag, "NO", text, code))
 
     async def bad(self, tag: str | None, text: str) -> None:
-        """BAD; too many of them end the conversation. Gone."""
+        """BAD; too many of them, one behind the other, end the conversation. Gone."""
         self.send(encode.condition(tag, "BAD", text))
         self._errors_left -= 1
         if self._errors_left <= 0:
             self._metrics.faults["errors"].inc()
             await self.bye("Too many errors")
             raise Gone
+
+    def forgive(self) -> None:
+        """A command of a user's went well: what was wrong before does not count, a session may last for days."""
+        self._errors_left = self._errors
 
     async def rejected(self, event: Rejected) -> None:
         """Answer what is no command. Gone when it was fatal."""

@@ -68,7 +68,8 @@ def add_user(relay: Relay, address: str) -> None:
 @pytest.fixture(scope="session")
 def standby(server_pair: Pair) -> Iterator[Relay]:
     """A running relay that has no primary."""
-    relay = Relay(RelaySettings(certificate=server_pair))
+    # The usual mailboxes are those that the Dovecot of the tests makes by itself.
+    relay = Relay(RelaySettings(certificate=server_pair, config={"imap.folders": {"archive": ""}}))
     with relay:
         yield relay
 

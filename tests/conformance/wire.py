@@ -58,7 +58,9 @@ class Wire:
     def __init__(self, port: int, *, patience: float = PATIENCE) -> None:
         self.socket = socket.create_connection((LOOPBACK, port), timeout=patience)
         self._file = self.socket.makefile("rb")
+        self.port = port
         self._tags = 0
+        self._last = b""
         try:
             self.greeting = self.line()
         except BaseException:
@@ -90,12 +92,13 @@ class Wire:
         while match := _LITERAL.search(line):
             line += self._file.read(int(match[1])) + self._file.readline()
         if not line.endswith(b"\r\n"):
-            raise Hung(f"closed after {line[:200]!r}")
+            raise Hung(f"port {self.port} closed after {self._last[:200]!r}, {line[:200]!r}")
         return line
 
     def begin(self, text: bytes) -> bytes:
         """Send a command; its tag. `{}` pieces of the text are for the caller to fill."""
         self._tags += 1
+        self._last = text
         tag = b"t%d" % self._tags
         self.send(tag + b" " + text + b"\r\n")
         return tag

@@ -117,3 +117,13 @@ async def test_a_users_worst_commands(front: Front, command: bytes) -> None:
     assert len(statuses) <= 1
     assert [event.status for event in events if isinstance(event, Status)][-1] in ("OK", "BYE")
     await bystander.ok("NOOP")
+
+
+async def test_errors_count_only_one_behind_the_other(make_front: MakeFront) -> None:
+    client = await (await make_front(limits=Limits(errors=3))).user()
+    for _ in range(5):
+        assert [(await client.command("nonsense")).status for _ in range(2)] == ["BAD", "BAD"]
+        await client.ok("NOOP")
+    client.send(b"a nonsense\r\nb nonsense\r\nc nonsense\r\nd NOOP\r\n")
+    events = await client.end()
+    assert [event.status for event in events if isinstance(event, Status)] == ["BAD", "BAD", "BAD", "BYE"]
