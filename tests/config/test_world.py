@@ -12,8 +12,7 @@ from relay.config import ConfigFaults
 from relay.config.load import parse
 from relay.core.errors import ConfigFault
 from relay.primary.settings import TlsMode
-from relay.store.records import Route
-from relay.wiring_world import route_of_submitted, way_out
+from relay.wiring_world import way_out
 
 NODE = '[node]\nhostname = "mx1.example.org"\n'
 
@@ -25,7 +24,6 @@ def test_nothing_said_is_mx_with_every_protection() -> None:
     assert settings.world.hostname == "mx1.example.org"
     assert (settings.world.mta_sts, settings.world.dane, settings.dns.validates) == (True, True, False)
     assert settings.keys == ()
-    assert route_of_submitted(config) is Route.WORLD
 
 
 def test_addresses_that_are_listened_on_are_our_own() -> None:
@@ -75,7 +73,6 @@ def test_everything_said(tmp_path: Path) -> None:
     assert [(one.domain, one.selector, one.key.algorithm) for one in settings.keys] == [
         ("example.org", "standby", "ed25519-sha256")
     ]
-    assert route_of_submitted(config) is Route.PRIMARY
     key.write_text("nonsense")
     with pytest.raises(ConfigFault, match=r"^world\.dkim\.key_file: no private key"):
         way_out(config)

@@ -270,7 +270,7 @@ async def test_its_refusal_of_the_message_is_the_users(tls: Tls) -> None:
         ("MAIL", Act.CUT, [S.PENDING, S.PENDING]),
     ],
 )
-async def test_the_message_during_which_it_dies_is_ours(verb: str, act: Act, states: list[S], tls: Tls) -> None:
+async def test_the_message_during_which_it_dies_is_ours(verb: str, act: Act, states: list[ItemState], tls: Tls) -> None:
     def script(said: str, line: str, session: Session) -> str | Act | None:
         return act if said == verb else auth(said, line, session)
 
@@ -316,5 +316,5 @@ async def test_a_primary_that_is_down_is_not_asked(tls: Tls) -> None:
         (S.PENDING, [], 1, S.PENDING),
     ],
 )
-def test_each_item_has_its_share_of_the_outcome(state: S, states: list[R], count: int, mine: S) -> None:
+def test_each_item_has_its_share_of_the_outcome(state: ItemState, states: list[RecipientState], count: int, mine: ItemState) -> None:
     assert share(state, states, count) is mine
