@@ -296,7 +296,9 @@ class ImapSection(Section):
     idle_timeout: Duration = key("30m", "Without a command; RFC 9051 5.4 asks for 30 minutes at least.")
     append_limit: Size = key("50MB", "Largest message that a client may put into a mailbox, announced as APPENDLIMIT.")
     quota: Size | None = key(
-        None, "What an account may hold on the standby; mail that arrives is never refused for it. Not set = no limit."
+        None,
+        "What an account may hold on the standby; mail that arrives is never refused for it. Not set = no limit.",
+        example="10GB",
     )
     folders: UsualFoldersSection = UsualFoldersSection()
     rev2: bool = key(False, "Offer IMAP4rev2 (RFC 9051) on the standby too; clients that see it may behave otherwise.")
