@@ -157,16 +157,18 @@ class _Fetching:
                     response.word(word)
             if told and not self._shows_flags:
                 response.word(self._told_flags(row, summary, content) or b"")
-        except UnknownEncoding:
-            self._problem = self._problem or _UNKNOWN
-        except TooLarge:
-            self._problem = self._problem or _LARGE
-        except (Damaged, NotNow) as problem:
+        except (UnknownEncoding, TooLarge, Damaged, NotNow) as problem:
             if response.started:
                 raise HalfSaid from problem
-            if not isinstance(problem, Damaged):
+            if isinstance(problem, NotNow):
                 raise
-            await self._damaged(row.item, problem)
+            if isinstance(problem, Damaged):
+                await self._damaged(row.item, problem)
+            else:
+                self._problem = self._problem or (_LARGE if isinstance(problem, TooLarge) else _UNKNOWN)
+            if told:  # it is marked all the same
+                flags = self._told_flags(row, summary, content) or b""
+                self._session.talk.send(b"* %d FETCH (UID %d %b)\r\n" % (number, row.uid, flags))
         else:
             response.finish()
 

@@ -94,6 +94,16 @@ class _Needs:
             elif isinstance(leaf, keys.ObjectIs):
                 self.kept = True
         self._finder = FieldFinder(names) if names else None
+        self.rows = any(not isinstance(leaf, (keys.HeaderHas, keys.BodyHas)) for leaf in keys.leaves(key))
+        """Whether a row can decide anything."""
+        self._words = _words(key)
+
+    def excludes(self, header: bytes | None) -> bool:
+        """Whether the octets of a header show at once that the message is not meant, without decoding anything."""
+        if not self._words or header is None or not header.isascii() or b"=?" in header:
+            return False
+        lower = header.lower()
+        return any(word not in lower for word in self._words)
 
     def fields(self, header: bytes) -> _Fields:
         """Decoded values of those fields that matter."""
@@ -101,10 +111,19 @@ class _Needs:
             return text.fields(header)
         found: _Fields = {}
         if self._finder is not None:
-            for field in self._finder.find(header):
+            for field in self._finder.find(header, text.MOST_FIELDS):
                 value = text.value(header[field.value : field.end]).strip()
                 found.setdefault(field.name.decode("latin-1"), []).append(value)
         return found
+
+
+def _words(key: keys.Key) -> tuple[bytes, ...]:
+    """Words without blanks, where lines may be folded, that a header of plain ASCII must have in it to be meant."""
+    if isinstance(key, keys.All):
+        return tuple(word for part in key.keys for word in _words(part))
+    if isinstance(key, keys.HeaderHas):
+        return tuple(word.encode() for word in key.text.split())
+    return ()
 
 
 class _Finder:
@@ -123,7 +142,7 @@ class _Finder:
         unsure: list[_Message] = []
         for row in await mailbox.rows(uids):
             message = _Message(self._session, row, kept=needs.kept)
-            answer = message.evaluate(self._key)
+            answer = message.evaluate(self._key) if needs.rows else None
             if answer is None:
                 unsure.append(message)
             elif answer:
@@ -141,6 +160,8 @@ class _Finder:
         for message in messages:
             summary = summaries.get(message.row.item)
             if isinstance(summary, Summary):
+                if self._needs.excludes(summary.header):
+                    continue
                 if await self._guarded(message, message.load_header(summary, self._needs.fields)):
                     answer = message.evaluate(self._key)
                     if answer is None:

@@ -91,12 +91,17 @@ class Offer:
         if change.kind is ChangeKind.SETTING and change.new == SETTING:
             self._news.set()
 
+    @property
+    def stale(self) -> bool:
+        """Whether there may be another list than we know."""
+        return self._news.is_set()
+
     async def run(self, primary: RawSettings, board: ModeBoard) -> None:
         """Look every now and then, until cancelled. Nobody logs in by token before it was seen once."""
         tls = None if primary.endpoint.tls is TlsMode.NONE else client_context(primary.endpoint)
         while True:
-            if self._news.is_set():
-                await self._recall()
+            if self.stale:
+                await self.recall()
             seen = USES_PRIMARY[board.mode(Service.IMAP)] and await self.look(primary, tls)
             try:
                 async with asyncio.timeout(_EVERY if seen else _AGAIN):
@@ -104,7 +109,7 @@ class Offer:
             except TimeoutError:
                 continue
 
-    async def _recall(self) -> None:
+    async def recall(self) -> None:
         """Read what was written down, by us or by another worker."""
         self._news.clear()
         try:

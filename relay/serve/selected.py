@@ -30,12 +30,16 @@ _SYSTEM_FLAGS = tuple(Flags(System(bits)) for bits in range(_ALL + 1))
 class Selected:
     """Made by `select`."""
 
-    def __init__(self, folder: Folder, mailboxes: Mailboxes, *, read_only: bool, session: str, base: int) -> None:
+    def __init__(
+        self, folder: Folder, mailboxes: Mailboxes, *, read_only: bool, session: str, base: int, rev2: bool = False
+    ) -> None:
         self.folder = folder
         self.read_only = read_only
         self.view = SeqView(array("I"))
         self.lost = False
         """The mailbox was deleted, or has another name now: the session ends with BYE, as Dovecot ends it."""
+        self.knows_recent = not rev2
+        r"""RFC 9051 has no `\Recent` any more."""
         self._mailboxes = mailboxes
         self._session = session
         self._base = base
@@ -80,7 +84,7 @@ class Selected:
 
     def is_recent(self, uid: int) -> bool:
         """New since this session selected the mailbox: nobody knows who else was told (RFC 3501 2.3.2)."""
-        return uid >= self._recent_from
+        return uid >= self._recent_from and self.knows_recent
 
     def recent(self) -> int:
         """How many are."""

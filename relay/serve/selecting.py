@@ -29,7 +29,9 @@ async def select(session: Session, command: c.Select) -> Answer:
     folder = await find(session, command.mailbox)
     if folder is None:
         return no("No such mailbox", codes.NONEXISTENT)
-    selected = Selected(folder, mailboxes, read_only=command.read_only, session=session.name, base=feed.seen)
+    selected = Selected(
+        folder, mailboxes, read_only=command.read_only, session=session.name, base=feed.seen, rev2=session.rev2
+    )
     shelf = await selected.load(feed)
     session.selected = selected
     selected.on_change(talk.stream.poke)

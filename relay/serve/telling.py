@@ -14,7 +14,8 @@ async def tell(talk: Talk, mailbox: Selected, *, expunges: bool) -> None:
             talk.untagged(b"%d EXPUNGE" % told.number)
         else:
             talk.untagged(b"%d EXISTS" % told.messages)
-            talk.untagged(b"%d RECENT" % mailbox.recent())
+            if mailbox.knows_recent:
+                talk.untagged(b"%d RECENT" % mailbox.recent())
     flagged = mailbox.take_flagged()
     for start in range(0, len(flagged), PAGE):
         for row in await mailbox.rows(flagged[start : start + PAGE]):

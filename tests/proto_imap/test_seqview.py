@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -132,3 +132,11 @@ def test_numbers_out_of_range_are_no_numbers() -> None:
     star = sequence.parse(b"99:*")
     assert star is not None
     assert view.resolve(star, by_uid=True) == [7]
+
+
+@given(st.sets(st.integers(1, 60)), st.sets(st.integers(1, 60)), st.integers(1, 60), st.integers(1, 60))
+def test_many_numbers_at_once_are_the_single_ones(known: set[int], asked: set[int], low: int, high: int) -> None:
+    view = SeqView(array("I", sorted(known)))
+    assert view.numbers(sorted(asked)) == [view.number(uid) for uid in sorted(asked)]
+    assert view.within([(low, high)], by_uid=True) == [uid for uid in sorted(known) if low <= uid <= high]
+    assert view.within([(low, high)], by_uid=False) == sorted(known)[low - 1 : high]

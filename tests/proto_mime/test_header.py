@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.proto.mime.header import HeaderLimits, HeaderScanner, header_end, message_id, scan
+from relay.proto.mime.header import (
+    FieldFinder,
+    HeaderLimits,
+    HeaderScanner,
+    header_end,
+    iter_fields,
+    message_id,
+    scan,
+)
 
 PIECES = (b"Subject: a", b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b"X", b"\0", b"\xff", b"Message-ID: <a@b>")
 soup = st.lists(st.sampled_from(PIECES), max_size=40).map(b"".join)
@@ -84,3 +92,19 @@ def test_names_and_values() -> None:
 def test_message_id(value: bytes | None, found: bytes | None) -> None:
     """The first identifier, without blanks."""
     assert message_id(value) == found
+
+
+@given(
+    st.lists(st.sampled_from([b"a", b"A", b"b-c", b":", b"\r\n", b"\n", b" ", b"\t", b"x", b"\r"]), max_size=24),
+    st.sets(st.sampled_from([b"a", b"b-c", b"x"]), min_size=1),
+)
+def test_fields_found_by_name_are_those_that_are_there(pieces: list[bytes], names: set[bytes]) -> None:
+    """The leap from name to name sees what the reading of every field sees."""
+    data = b"".join(pieces)
+    end = header_end(data)
+    section = data[:end] if end >= 0 else data
+    expected = [field for field in iter_fields(section, 0, len(section), 1_000) if field.name in names]
+    assert list(FieldFinder(names).find(section, 1_000)) == expected
+    assert list(FieldFinder(names).find(section, 1)) == expected[:1]
+    for limit in (1, 1_000):
+        assert FieldFinder(names).join(section, limit) == b"".join(section[f.start : f.end] for f in expected[:limit])

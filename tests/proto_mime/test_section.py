@@ -78,3 +78,13 @@ def test_chosen_and_left_over_share_out_the_header(lines: list[bytes]) -> None:
     left = [line for line in lines if line not in chosen]
     assert pick(header, Section((), Text.FIELDS, names)) == b"".join(chosen) + b"\r\n"
     assert pick(header, Section((), Text.FIELDS_NOT, names)) == b"".join(left) + b"\r\n"
+
+
+def test_names_that_no_field_can_have_are_not_found() -> None:
+    """A client may ask for anything."""
+    header = b"a: 1\r\nno colon\r\n\r\n"
+    for name in (b"", b"a:", b"a: 1\r\nno colon", b"no colon", b"."):
+        assert pick(header, Section((), Text.FIELDS, (name,))) == (b"no colon\r\n\r\n" if name == b"" else b"\r\n"), (
+            name
+        )
+    assert pick(header, Section((), Text.FIELDS, (b"A", b"a:"))) == b"a: 1\r\n\r\n"

@@ -18,7 +18,7 @@ _LONGEST_SUBJECT = 10_000
 def _values(header: bytes) -> dict[bytes, bytes]:
     """The first value of each field that matters here."""
     found: dict[bytes, bytes] = {}
-    for field in _FIELDS.find(header):
+    for field in _FIELDS.find(header, text.MOST_FIELDS):
         found.setdefault(field.name, header[field.value : field.end])
     return found
 

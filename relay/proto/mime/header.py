@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import msgspec
 
@@ -130,16 +131,31 @@ def iter_fields(data: bytes, start: int, end: int, limit: int) -> Iterator[Field
 class FieldFinder:
     """Finds fields by their names without a look at the others; compiled once, for many header sections."""
 
-    __slots__ = ("_search",)
+    __slots__ = ("_search", "_texts")
 
     def __init__(self, names: Iterable[bytes]) -> None:
-        wanted = b"|".join(re.escape(name) for name in sorted(set(names)))
+        wanted = sorted(set(names))
+        named = b"|".join(map(re.escape, wanted)) or b"(?!)"
+        first = b"".join(
+            sorted({re.escape(letter) for name in wanted for letter in (name[:1].lower(), name[:1].upper())})
+        )
         # The line end in front is what the search leaps to; a line that starts with a name never continues another.
-        self._search = re.compile(rb"\n(%b)[ \t]*:[^\n]*+(?:\n[ \t][^\n]*+)*+" % wanted, re.IGNORECASE).finditer
+        # A look at one letter is what most lines cost.
+        start = rb"\n(?=[%b])" % (first or b":")
+        rest = rb"[ \t]*:[^\n]*+(?:\n[ \t][^\n]*+)*+"
+        self._search = re.compile(rb"%b(%b)%b" % (start, named, rest), re.IGNORECASE).finditer
+        self._texts = re.compile(rb"%b((?:%b)%b)" % (start, named, rest), re.IGNORECASE).findall
 
-    def find(self, section: bytes) -> Iterator[Field]:
-        """Those of a header section, in order, as `iter_fields` has them without its limit."""
-        for found in self._search(b"\n" + section):
+    def join(self, section: bytes, limit: int) -> bytes:
+        """The octets of what `find` finds, joined."""
+        if not section.endswith(b"\n"):  # cut short
+            return b"".join(section[field.start : field.end] for field in self.find(section, limit))
+        found = self._texts(b"\n" + section)[:limit]
+        return b"\n".join(found) + b"\n" if found else b""
+
+    def find(self, section: bytes, limit: int) -> Iterator[Field]:
+        """At most `limit` of a header section, in order, as `iter_fields` has them (whose limit counts all fields)."""
+        for found in islice(self._search(b"\n" + section), limit):
             end = found.end()
             # Offsets are one less than in the text that was searched, and the line end belongs to the field.
             yield Field(
