@@ -25,7 +25,6 @@ from relay.core.clock import Clock
 from relay.core.envelope import Envelope, Origin
 from relay.core.errors import ConfigFault, Damaged
 from relay.core.ids import ItemId
-from relay.core.mode import Service
 from relay.inbound.budget import ByteBudget
 from relay.inbound.front import smtp_listener
 from relay.inbound.login import Desk
@@ -248,13 +247,7 @@ class Parts:
         smtp = wiring.smtp_primary(self._config, primary.smtp, final_timeout=timeout) if primary.smtp else None
         submission = self._submission.settings if self._submission is not None else None
         prober = Prober(smtp, self._imap, submission, timeout=timeout, clock=self._clock)
-        every = {
-            Service.SMTP: prober.smtp,
-            Service.IMAP: prober.imap,
-            Service.LOGIN: prober.login,
-            Service.SUBMISSION: prober.submission,
-        }
-        asks = {service: every[service] for service in wiring.services(self._config)}
+        asks = {service: prober.asks[service] for service in wiring.services(self._config)}
         return Probing(self.board, asks, wiring.probes(self._config), self._metrics.mode)
 
     def _trace(self, envelope: Envelope, origin: Origin, item: ItemId) -> bytes:

@@ -7,7 +7,7 @@ then hangs is down. Each service is asked alone, because some outages are authen
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
@@ -54,6 +54,16 @@ class Prober:
         self._clock = clock
         self._master_enters: bool | None = None
         """None = not tried yet."""
+
+    @property
+    def asks(self) -> Mapping[Service, Callable[[], Awaitable[Probe]]]:
+        """The question for each service."""
+        return {
+            Service.SMTP: self.smtp,
+            Service.IMAP: self.imap,
+            Service.LOGIN: self.login,
+            Service.SUBMISSION: self.submission,
+        }
 
     async def smtp(self) -> Probe:
         """Greeting, EHLO, TLS as configured, NOOP."""

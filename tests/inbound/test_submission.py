@@ -316,5 +316,7 @@ async def test_a_primary_that_is_down_is_not_asked(tls: Tls) -> None:
         (S.PENDING, [], 1, S.PENDING),
     ],
 )
-def test_each_item_has_its_share_of_the_outcome(state: ItemState, states: list[RecipientState], count: int, mine: ItemState) -> None:
+def test_each_item_has_its_share_of_the_outcome(
+    state: ItemState, states: list[RecipientState], count: int, mine: ItemState
+) -> None:
     assert share(state, states, count) is mine

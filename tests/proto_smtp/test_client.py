@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +11,6 @@ from relay.core.errors import PeerFault
 from relay.core.reply import Reply, reply
 from relay.proto.smtp import xtext
 from relay.proto.smtp.ehlo import parse_ehlo
-from relay.proto.smtp.parameters import CommandFault
 from relay.proto.smtp.reader import ReplyReader
 from relay.proto.smtp.xclient import xclient_command, xforward_commands
 from tests.proto_smtp.pieces import POINTS, cuts, octets
