@@ -78,11 +78,11 @@ await step("emailAddedSuccessSubview");
 await forward();
 await until(() => !win.document.querySelector("account-hub-container")?.modal.open, "the hub closed");
 await folder("INBOX");
-const server = account().incomingServer;
+const server = account().incomingServer.QueryInterface(Ci.nsIMsgIncomingServer);
 const outgoing = MailServices.outgoingServer.getServerByKey(account().defaultIdentity.smtpServerKey);
 return {
     shown,
-    incoming: [server.hostName ?? server.QueryInterface(Ci.nsIMsgIncomingServer).hostName, server.port, server.socketType],
+    incoming: [server.hostname, server.port, server.socketType],
     outgoing: outgoing.serverURI.spec,
 };
 """

@@ -1,12 +1,12 @@
 """What an office has: the relay, as its operator runs it, and people who know one address each.
 
-In: which users the operator has added, or a primary that is up and knows them. Out: the relay's names and ports as clients know them (a certificate that names
-them, implicit TLS and STARTTLS), and a sender outside who writes to people in the office.
+In: a primary that is up and knows the users, or users that the operator adds. Out: the relay's names and ports as
+clients know them (a certificate that names them, implicit TLS and STARTTLS), and a sender outside who writes to people
+in the office.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import subprocess
@@ -61,6 +61,11 @@ class Office:
     ca: Path
 
     @property
+    def has_primary(self) -> bool:
+        """Whether there is a primary that knows the users."""
+        return self.relay.settings.imap_port is not None
+
+    @property
     def ways(self) -> Ways:
         """The public names and ports of RFC 8314 and HTTPS, as a gateway leads to them."""
         return {
@@ -101,7 +106,7 @@ class Office:
 def office(
     authority: Authority,
     *,
-    users: tuple[str, ...] = (ALICE, BOB),
+    users: tuple[str, ...] = (),
     primary: tuple[Postfix, Dovecot] | None = None,
     config: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Iterator[Office]:

@@ -104,7 +104,7 @@ def _shown(terminal: int) -> str:
 
 def _find(subject: str) -> str:
     """Keys that go to a message."""
-    return f"<first-entry><search>~s \"{subject}\"<enter>"
+    return f'<first-entry><search>~s "{subject}"<enter>'
 
 
 @pytest.fixture
