@@ -4,17 +4,20 @@
 
 1. Whatever can be refused is refused before a synchronising literal is asked for: the mailbox, the quota, the disk
    (and, by the receiver, the size).
-2. Never more of a message in memory than a few chunks; the client sends as fast as the spool takes it.
+2. Never more of a message in memory than a few chunks, and only of so many messages at a time as the settings allow;
+   the client sends as fast as the spool takes it.
 3. What fails in the middle of a literal is answered once, at the end of the command; the rest is read and dropped.
 4. OK is said after the commit, and NO never.
 """
 
 from __future__ import annotations
 
+import asyncio
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from relay.core.envelope import Origin
+from relay.core.errors import NotNow
 from relay.proto.imap import codes, encode, grammar
 from relay.proto.imap import commands as c
 from relay.proto.imap.framing import LiteralData
@@ -48,6 +51,7 @@ class Upload:
         self._messages = 0
         self._octets = 0
         self._failure: Answer | None = None
+        self._admitted = False
 
     async def __aenter__(self) -> Upload:
         return self
@@ -55,8 +59,12 @@ class Upload:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._batch is not None:
-            await self._batch.discard()
+        try:
+            if self._batch is not None:
+                await self._batch.discard()
+        finally:
+            if self._admitted:
+                self._session.services.uploads.release()
 
     async def receive(self, offered: LiteralOffered) -> Frame | Rejected | Answer:
         """All literals: what ends the command, or why it was refused before its end. Gone."""
@@ -97,6 +105,7 @@ class Upload:
             self._folder = await find(session, head.mailbox)
             if self._folder is None:
                 return TRY_CREATE
+            await self._admit()
             self._batch = session.services.appends.begin(self._folder, _origin(session))
         self._messages += 1
         self._octets += offered.size
@@ -107,6 +116,16 @@ class Upload:
             offered.size, flags=int(head.flags.system), keywords=head.flags.keywords, internal_date=head.date
         )
         return DONE
+
+    async def _admit(self) -> None:
+        """Wait for a place among those that send messages. NotNow."""
+        services = self._session.services
+        try:
+            async with asyncio.timeout(services.settings.deadlines.upload):
+                await services.uploads.acquire()
+        except TimeoutError:
+            raise NotNow("too many messages are being received") from None
+        self._admitted = True
 
     def _replace(self, head: c.ReplaceHead) -> Answer:
         selected = self._session.selected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -82,6 +83,11 @@ class Services:
     def summaries(self) -> Summaries:
         """The same for what FETCH and SEARCH need of messages."""
         return Summaries(self.mailboxes, self.bodies, self.settings.limits.summaries_memory)
+
+    @cached_property
+    def uploads(self) -> asyncio.Semaphore:
+        """Held while a message is received."""
+        return asyncio.Semaphore(self.settings.limits.uploads)
 
     @cached_property
     def primary_tls(self) -> ssl.SSLContext | None:

@@ -21,6 +21,8 @@ class Limits(Crowd, frozen=True):
     """Answers BAD before a connection is closed."""
     logins: int = 5
     """Failed logins per connection."""
+    uploads: int = 200
+    """Messages that are received by APPEND at a time, in a worker; the others wait. Each holds a few chunks."""
     search_octets: int = 2 * 1024 * 1024
     """Of one message's text that SEARCH BODY and TEXT look at."""
     bodies_memory: int = 48 * 1024 * 1024

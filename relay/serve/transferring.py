@@ -9,6 +9,7 @@ from relay.proto.imap import commands as c
 from relay.serve.answers import BAD_NUMBER, READ_ONLY, Answer, no
 from relay.serve.folders import find
 from relay.serve.refusals import TRY_CREATE
+from relay.spool.folders import NoSuchFolder
 from relay.store.mailbox_records import Transferred
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ SOME_GONE = no("Some of the messages are gone", codes.EXPUNGEISSUED)
 
 
 async def transfer(session: Session, command: c.Copy) -> Answer:
-    """Both. OverQuota, NoSuchFolder, NotNow."""
+    """Both. OverQuota, NotNow."""
     mailbox, mailboxes = session.mailbox, session.services.mailboxes
     if command.move and mailbox.read_only:
         return READ_ONLY
@@ -34,7 +35,10 @@ async def transfer(session: Session, command: c.Copy) -> Answer:
     if not uids:
         return NOTHING
     act = mailboxes.move if command.move else mailboxes.copy
-    done = await act(mailbox.folder, uids, target, mailbox.seen)
+    try:
+        done = await act(mailbox.folder, uids, target, mailbox.seen)
+    except NoSuchFolder:
+        return TRY_CREATE  # somebody deleted it meanwhile; where it was the selected one, BYE follows
     if not done.pairs:
         return NOTHING
     if target.row.id == mailbox.folder.row.id:

@@ -9,7 +9,7 @@ import pytest
 
 from relay.core.item import ItemState
 from relay.proto.imap.client import Status
-from relay.serve.settings import Deadlines
+from relay.serve.settings import Deadlines, Limits
 from relay.spool import deeds
 from relay.spool.folders import Usual
 from relay.spool.pressure import DiskRoom
@@ -225,6 +225,32 @@ async def test_a_client_that_stalls_in_the_middle_is_sent_away(make_front: MakeF
     client.send(b"a APPEND INBOX {100}\r\n")
     await client.script("S: + <...>")
     assert [event.status for event in await client.end() if isinstance(event, Status)] == ["BYE"]
+
+
+async def test_who_comes_late_waits_for_a_place(make_front: MakeFront) -> None:
+    front = await make_front(limits=Limits(uploads=1))
+    first, second = await front.user(None), await front.user(None)
+    first.send(b"a APPEND INBOX {%d}\r\n" % SIZE)
+    await first.script("S: + <...>")
+    second.send(b"b APPEND INBOX {%d}\r\n" % SIZE)
+    asked = asyncio.create_task(second.script("S: + <...>"))
+    third = await front.user(None)
+    for _ in range(20):
+        await third.ok("NOOP")
+    assert not asked.done()
+    first.send(DRAFT + b"\r\n")
+    await first.script("S: a OK <...>")
+    await asked
+    first.writer.close()
+    second.send(DRAFT + b"\r\n")
+    await second.script("S: b OK <...>")
+
+
+async def test_a_place_that_never_comes_free_is_not_now(make_front: MakeFront) -> None:
+    front = await make_front(limits=Limits(uploads=0), deadlines=Deadlines(failure=0.01, upload=0.05))
+    client = await front.user(None)
+    answer = await client.command(f"APPEND INBOX {{{SIZE}}}")
+    assert (answer.status, code(answer)) == ("NO", "UNAVAILABLE")
 
 
 async def test_a_large_message_is_never_in_memory(make_front: MakeFront) -> None:
