@@ -9,8 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, cast
 
 from relay.core.errors import Damaged, NotNow
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from relay.serve.session import Session
 
 _PAGE_OF_ROWS = 1000
+_BETWEEN = 32
+"""Messages between two looks at the clock and at what waits to be written."""
 
 _DAMAGED = no("Some messages are not available", codes.UNAVAILABLE)
 _GONE = no("Some of the messages are gone", codes.EXPUNGEISSUED)  # RFC 5530 3
@@ -58,6 +59,7 @@ class _Fetching:
         self._mailbox = session.mailbox
         self._by_uid = command.by_uid
         self._items = [(item, maker(item, self._mailbox, mailboxes)) for item in items]
+        self._makers = [make for _, make in self._items]
         self._told_flags = maker(Attribute.FLAGS, self._mailbox, mailboxes)
         self._shows_flags = Attribute.FLAGS in items
         self._summaries_needed = any(needs_summary(item) for item in items)
@@ -94,23 +96,49 @@ class _Fetching:
         told: frozenset[int] = frozenset()
         if self._marks_seen:
             rows, told = await self._mark_seen(rows)
-        talk, items = self._session.talk, self._items
-        numbers = self._mailbox.view.numbers([row.uid for row in rows])
+        talk, numbers = self._session.talk, self._mailbox.view.numbers([row.uid for row in rows])
+        for at in range(0, len(rows), _BETWEEN):
+            some = slice(at, at + _BETWEEN)
+            if self._summaries_needed or self._contents_needed:
+                await self._some(rows[some], numbers[some], summaries, contents, told)
+            else:
+                makers = self._makers
+                talk.send(
+                    b"".join(
+                        b"* %d FETCH (%b)\r\n" % (number, b" ".join([make(row, None, None) or b"" for make in makers]))
+                        for row, number in zip(rows[some], numbers[some], strict=True)
+                    )
+                )
+            if talk.full:
+                await talk.settle()
+            await pace.step(done)
+
+    async def _some(
+        self,
+        rows: Sequence[MessageRow],
+        numbers: Sequence[int],
+        summaries: Mapping[ItemId, Summary | Damaged],
+        contents: Mapping[ItemId, bytes | Damaged],
+        told: Set[int],
+    ) -> None:
+        """Responses of messages that can be read; what is at hand goes into one piece."""
+        talk, makers, lines = self._session.talk, self._makers, list[bytes]()
         for row, number in zip(rows, numbers, strict=True):
             summary = cast(Summary | None, summaries.get(row.item))
             content = cast(bytes | None, contents.get(row.item))
             words: list[bytes | None] = [None]
-            if not told:
-                with suppress(Damaged, UnknownEncoding):  # `_one` meets it again, and says so
-                    words = [make(row, summary, content) for _, make in items]
+            if row.uid not in told:
+                try:
+                    words = [make(row, summary, content) for make in makers]
+                except (Damaged, UnknownEncoding):
+                    words = [None]  # `_one` meets it again, and says so
             if None in words:
+                talk.send(b"".join(lines))
+                lines = []
                 await self._one(row, number, summary, content, row.uid in told)
             else:
-                talk.send(b"* %d FETCH (%b)\r\n" % (number, b" ".join(cast(list[bytes], words))))
-            if talk.full:
-                await talk.settle()
-            if pace.due:
-                await pace.step(done)
+                lines.append(b"* %d FETCH (%b)\r\n" % (number, b" ".join(cast(list[bytes], words))))
+        talk.send(b"".join(lines))
 
     async def _readable(
         self,
