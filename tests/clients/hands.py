@@ -207,7 +207,6 @@ class Hands:
             """
             + _COMPOSED
             + """
-            compose.SetMsgToRecipientElement?.(args[0]);
             compose.gMsgCompose.compFields.to = args[0];
             compose.CompFields2Recipients(compose.gMsgCompose.compFields);
             const line = compose.document.getElementById("msgSubject");

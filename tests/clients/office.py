@@ -27,16 +27,17 @@ from tests.peers.smtpclient import SmtpClient
 
 ALICE: Final = "alice@example.org"
 BOB: Final = "bob@example.org"
+CAROL: Final = "Carol Sender <carol@example.net>"
 IMAP_HOST: Final = "imap.example.org"
 SMTP_HOST: Final = "smtp.example.org"
 WEB_HOST: Final = "autoconfig.example.org"
 
 
-def letter(subject: str, *, sender: str = "carol@example.net", to: str = ALICE, body: str = "Good morning.") -> bytes:
-    """A short message from outside; its Message-ID is its subject's words."""
+def letter(subject: str, *, sender: str = CAROL, to: str = ALICE, body: str = "Good morning.") -> bytes:
+    """A short message; its Message-ID is its subject's words."""
     number = subject.replace(" ", "-")
     return (
-        f"From: Carol Sender <{sender}>\r\nTo: {to}\r\nSubject: {subject}\r\nMessage-ID: <{number}@example.net>\r\n"
+        f"From: {sender}\r\nTo: {to}\r\nSubject: {subject}\r\nMessage-ID: <{number}@example.net>\r\n"
         f"Date: Sun, 22 Nov 2026 12:00:00 +0000\r\nMIME-Version: 1.0\r\n"
         f"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n{body}\r\n"
     ).encode()

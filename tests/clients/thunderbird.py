@@ -5,7 +5,7 @@ user does with it. Nothing is configured but the quiet of a machine that nobody 
 first-run pages. Accounts come by autoconfig.
 
 1. Its only way out is the gateway: no test leaves the machine.
-2. `log` holds what it said to the IMAP server, line by line (`MOZ_LOG=IMAP:4`), without passwords.
+2. `dialogue` is what it said to the IMAP server and heard, line by line (`MOZ_LOG=IMAP:4`), without passwords.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Thunderbird(Peer):
 
     def __init__(self, desktop: Desktop, *, ca: Path, proxy_port: int) -> None:
         super().__init__("tb")
-        self.log = self.directory / "imap.log"
+        self.log = self.directory / "thunderbird.log"
         self._desktop = desktop
         self._ca = ca
         self._profile = self.directory / "profile"
@@ -74,13 +74,13 @@ class Thunderbird(Peer):
                 *("/usr/bin/thunderbird", "--profile", str(self._profile), "--no-remote"),
                 *("--marionette", "--remote-allow-system-access"),
             ],
-            log=self.directory / "thunderbird.log",
+            log=self.log,
             env={
                 **os.environ,
                 "DISPLAY": self._desktop.display,
                 "HOME": str(self.directory),
-                "MOZ_LOG": "IMAP:4",
-                "MOZ_LOG_FILE": str(self.log),
+                "MOZ_LOG": "sync,IMAP:4",
+                "MOZ_LOG_FILE": str(self.directory / "imap"),
                 "MOZ_CRASHREPORTER_DISABLE": "1",
                 "MOZ_DISABLE_CONTENT_SANDBOX": "1",  # as root in a container there are no user namespaces
                 "NO_AT_BRIDGE": "1",
@@ -110,6 +110,13 @@ class Thunderbird(Peer):
         """Run a script as the application (`Marionette.run`)."""
         assert self._marionette is not None
         return self._marionette.run(body, *arguments)
+
+    def dialogue(self) -> list[str]:
+        """Every line between it and the IMAP server so far, on all its connections."""
+        lines: list[str] = []
+        for file in sorted(self.directory.glob("imap*.moz_log")):
+            lines += file.read_text(errors="replace").splitlines()
+        return [line for line in lines if "SendData: " in line or "CreateNewLineFromSocket: " in line]
 
     def close(self) -> None:
         """End it and forget its profile."""
