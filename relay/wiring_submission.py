@@ -36,6 +36,11 @@ def route_of_submitted(config: Config) -> Callable[[str], Route]:
     return lambda address: Route.PRIMARY if "@" not in address or ours.has(address) else foreign
 
 
+def route_of_notices(config: Config) -> Callable[[str], Route]:
+    """Where reports to senders go: with a way out as users' mail does, else the platform is asked to deliver them."""
+    return route_of_submitted(config) if takes_submission(config) else lambda _address: Route.PRIMARY
+
+
 def primary(config: Config) -> SmtpSettings | None:
     """The primary's submission, as users are passed through to it."""
     section = None if config.primary is None else config.primary.submission

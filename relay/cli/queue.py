@@ -80,7 +80,7 @@ def list_(*, states: tuple[str, ...], limit: int, path: Path | None, as_json: bo
     if as_json:
         print_json(views)
         return
-    shown = table("id", "state", "age", "size", "from", "to", "tries", "why")
+    shown = table("id", "state", "route", "age", "size", "from", "to", "tries", "why")
     for view in views:
         first = view.recipients[0].address if view.recipients else "-"
         more = f" +{len(view.recipients) - 1}" if len(view.recipients) > 1 else ""
@@ -88,6 +88,7 @@ def list_(*, states: tuple[str, ...], limit: int, path: Path | None, as_json: bo
         shown.add_row(
             view.id,
             view.state,
+            view.route,
             span(now - view.received_at),
             size(view.size),
             safe(sender),
@@ -131,6 +132,7 @@ def show(*, item: str, path: Path | None, as_json: bool) -> None:
     shown = table("", "")
     shown.add_row("id", view.id)
     shown.add_row("state", view.state)
+    shown.add_row("route", view.route)
     shown.add_row("received", f"{clock(view.received_at)} from {safe(view.client_address or '?')}")
     shown.add_row("size", size(view.size))
     shown.add_row("from", "?" if view.reverse_path is None else safe(view.reverse_path or "<>"))
@@ -230,14 +232,13 @@ def return_(*, ids: tuple[str, ...], every: bool, path: Path | None, as_json: bo
 
 
 def _notices(config: Config, opened: Data) -> Notices:
-    from relay import wiring
+    from relay import wiring, wiring_submission
     from relay.accounts.names import Naming
     from relay.obs.metrics import Metrics
     from relay.replay.notice import Notices, NoticeSettings
     from relay.spool.intake import Intake, IntakeSettings
     from relay.spool.pressure import Pressure
     from relay.spool.read import Reader
-    from relay.store.records import Route
 
     work = _queue(opened)
     intake = Intake(
@@ -254,7 +255,7 @@ def _notices(config: Config, opened: Data) -> Notices:
         intake=intake,
         clock=opened.clock,
         settings=NoticeSettings(config.node.hostname),
-        route_of=lambda _address: Route.PRIMARY,  # the platform delivers its users' notices, as it does their mail
+        route_of=wiring_submission.route_of_notices(config),
         metrics=Metrics().replay,
     )
 

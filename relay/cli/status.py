@@ -123,6 +123,7 @@ async def _from_store(config: Config) -> dict[str, Any]:
             "ready": False,
             "modes": modes["modes"],
             "queue": {s: {"items": c.items, "bytes": c.size, "oldest": c.oldest} for s, c in counts.items()},
+            "routes": await opened.store.owed(),
             "disk": {name: getattr(room, name) for name in room.__struct_fields__},
             "certificate_expires": None,
             "canaries": None if canaries is None else {n: getattr(canaries, n) for n in canaries.__struct_fields__},
@@ -170,6 +171,9 @@ def _print(found: dict[str, Any], troubles: list[str]) -> None:
             if said["items"]:
                 queue.add_row(state, str(said["items"]), size(said["bytes"]), ago(said["oldest"], now))
         out.print(queue if queue.row_count else "\nqueue\nempty")
+        going = ", ".join(f"{count} to the {route}" for route, count in (found["routes"] or {}).items() if count)
+        if going:
+            out.print(f"owed: {going}")
     if found["canaries"] is not None:
         out.print(f"\ncanaries  {_canaries(found['canaries'], now)}")
     if found["sent_again"]["count"]:

@@ -27,7 +27,7 @@ from relay.obs.metrics import Metrics
 from relay.obs.states import Metric
 from relay.spool.replaying import CANARIES, SENT_AGAIN, SentAgain, decode_canaries, decode_sent_again
 from relay.store.api import Store, StoreUnavailable
-from relay.store.records import Histogram
+from relay.store.records import Histogram, Route
 
 
 class SamplerSettings(msgspec.Struct, frozen=True):
@@ -106,6 +106,8 @@ class Status(msgspec.Struct, frozen=True):
     modes: dict[Service, ServiceStatus]
     queue: dict[ItemState, StateStatus] | None
     """None while the store does not answer."""
+    routes: dict[Route, int] | None
+    """What is owed, by where it goes; None the same."""
     disk: Disk | None
     certificate_expires: float | None
     replay_paused: bool
@@ -196,12 +198,14 @@ class Sampler:
 
     async def _ask_status(self, readiness: Readiness) -> Status:
         queue: dict[ItemState, StateStatus] | None = None
+        routes: dict[Route, int] | None = None
         events: list[Transition] = []
         paused, canaries, sent_again = False, None, SentAgain()
         try:
             async with asyncio.timeout(self._settings.deadline):
                 counts = await self._store.counts()
                 queue = {s: StateStatus(c.items, c.size, c.oldest) for s, c in counts.items()}
+                routes = await self._store.owed()
                 events = decode_history(await self._store.setting(HISTORY))
                 paused = bool(await self._store.setting(self._settings.paused))
                 canaries = await canary_status(self._store)
@@ -222,6 +226,7 @@ class Sampler:
             readiness=readiness,
             modes={service: self._service(service) for service in Service},
             queue=queue,
+            routes=routes,
             disk=room,
             certificate_expires=self._certificate_expires(),
             replay_paused=paused,

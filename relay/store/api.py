@@ -163,6 +163,10 @@ class QueueStore(Protocol):
         """Figures for every state (zeros included)."""
         ...
 
+    async def owed(self) -> dict[Route, int]:
+        """How many items are owed (`core.item.OWED`), for every route (zeros included)."""
+        ...
+
     async def histograms(
         self, *, states: Sequence[ItemState], now: float, age_bounds: Sequence[float], size_bounds: Sequence[float]
     ) -> tuple[Histogram, Histogram]:

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 from relay.core.ids import ItemId
-from relay.core.item import ItemState, RecipientState, legal
+from relay.core.item import OWED, ItemState, RecipientState, legal
 from relay.store.api import IllegalTransition, StoreUnavailable
 from relay.store.memory.state import Item, State
 from relay.store.records import (
@@ -249,6 +249,13 @@ class MemoryQueue:
             there = [one.new for one in self._state.items.values() if one.state is state]
             oldest = min((new.received_at for new in there), default=None)
             found[state] = StateCount(len(there), sum(new.size for new in there), oldest)
+        return found
+
+    async def owed(self) -> dict[Route, int]:
+        """See the contract."""
+        found = dict.fromkeys(Route, 0)
+        for one in self._state.items.values():
+            found[one.new.route] += one.state in OWED
         return found
 
     async def histograms(

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import apsw
 
-from relay.core.item import ItemState
-from relay.store.records import Histogram, StateCount, WrappedKey
+from relay.core.item import OWED, ItemState
+from relay.store.records import Histogram, Route, StateCount, WrappedKey
 from relay.store.sqlite.jobs import Tx
 from relay.store.sqlite.part import Part, marks
 
@@ -25,6 +25,21 @@ class Figures(Part):
                 "SELECT state, count(*), sum(size), min(received_at) FROM item INDEXED BY item_queue GROUP BY state"
             ):
                 found[ItemState(state)] = StateCount(items, size, oldest)
+            return found
+
+        return await self._read(read)
+
+    async def owed(self) -> dict[Route, int]:
+        """See the contract."""
+
+        def read(connection: apsw.Connection) -> dict[Route, int]:
+            found = dict.fromkeys(Route, 0)
+            for route, items in connection.execute(
+                "SELECT route, count(*) FROM item INDEXED BY item_queue "  # noqa: S608 -- question marks
+                f"WHERE state IN ({marks(tuple(OWED))}) GROUP BY route",
+                tuple(map(str, OWED)),
+            ):
+                found[Route(route)] = items
             return found
 
         return await self._read(read)
