@@ -68,7 +68,7 @@ async def expunge(session: Session, command: c.Expunge) -> Answer:
         return READ_ONLY
     uids: Sequence[int] = mailbox.view.uids()
     if command.uids is not None:
-        uids = command.uids.select(uids)
+        uids = mailbox.view.resolve(command.uids, by_uid=True) or ()
     removed = await _remove_deleted(session, uids)
     mailbox.view.vanish(removed)
     # Its own effects are its answer, even when more commands are in the pipe: their sender knows of them.

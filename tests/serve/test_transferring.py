@@ -184,6 +184,13 @@ async def test_the_saved_result_can_be_moved(front: Front) -> None:
         S: a OK Moved
         C: b COPY $ a
         S: b OK No messages found
+        C: c STORE 2 +FLAGS.SILENT (\\Deleted)
+        S: c OK Done
+        C: d SEARCH RETURN (SAVE) ALL
+        S: d OK Done
+        C: e UID EXPUNGE $
+        S: * 2 EXPUNGE
+        S: e OK Done
         """
     )
 
