@@ -86,11 +86,14 @@ class Orders:
             (10, self._append), (10, self._select), (4, self._create), (3, self._delete), (3, self._rename), (3, self._subscribe),
             (4, self._list), (3, self._status),
         ]  # fmt: skip
-        inside: list[tuple[int, Callable[[World], Order]]] = [
-            (14, self._store), (8, self._copy), (8, self._move), (5, self._expunge), (2, self._close), (10, self._search), (6, self._sort),
-            (4, self._thread), (8, self._fetch),
+        reading: list[tuple[int, Callable[[World], Order]]] = [
+            (8, self._copy), (2, self._close), (10, self._search), (6, self._sort), (4, self._thread), (8, self._fetch),
         ]  # fmt: skip
-        table = anywhere + (inside if world.selected and world.messages else [])
+        # Not after EXAMINE: we answer NO, Dovecot answers OK to some of them and does nothing.
+        writing: list[tuple[int, Callable[[World], Order]]] = [(14, self._store), (8, self._move), (5, self._expunge)]
+        table = anywhere
+        if world.selected and world.messages:
+            table = table + reading + ([] if world.read_only else writing)
         kinds, weights = [kind for _, kind in table], [weight for weight, _ in table]
         return self.random.choices(kinds, weights)[0](world)
 
@@ -163,7 +166,11 @@ class Orders:
         return Order(b"DELETE " + quoted(name), (name,))
 
     def _rename(self, world: World) -> Order:
-        old, new = self.random.sample(NAMES[len(SPECIAL) :], 2)
+        # Not onto a mailbox that is there: Dovecot's Maildir lets an empty one be replaced.
+        old = self.random.choice(NAMES[len(SPECIAL) :])
+        new = self.random.choice(
+            [name for name in NAMES if name not in (*SPECIAL, *world.names, old)] or [old + "/new"]
+        )
         if world.selected and (world.selected + "/").startswith(old + "/"):
             return self._list(world)
         return Order(b"RENAME " + quoted(old) + b" " + quoted(new), (old, new))
