@@ -231,7 +231,7 @@ async def test_a_session_on_the_primary_is_the_primarys(make_front: MakeFront, d
     front.board.all(Mode.NORMAL)
     answer = await client.login(BOB, PASSWORD)
     assert answer.code == "CAPABILITY"
-    assert "SORT" in repr(answer.arguments)  # Dovecot's, not ours
+    assert "QRESYNC" in repr(answer.arguments)  # Dovecot's, not ours
     assert "LOGINDISABLED" not in repr(answer.arguments)
     async with asyncio.timeout(20):
         assert await front.logins.remembered.get() == (BOB, PASSWORD.encode())
@@ -303,7 +303,7 @@ async def test_the_standby_serves_when_the_primary_dies_during_a_login(
     await front.deliver()
     client = await front.client()
     answer = await client.login(BOB, "secret")
-    assert "SORT" not in repr(answer.arguments)
+    assert "QRESYNC" not in repr(answer.arguments)
     await client.ok("SELECT INBOX")
     assert "EXISTS" in repr(client.untagged)
     assert front.board.seen == [(Service.IMAP, Signal.FAIL)]
