@@ -20,6 +20,7 @@ _ATOM = re.compile(rb"[" + _ATEXT + rb"]+")
 _ATOM_OR_DOT = re.compile(rb"[." + _ATEXT + rb"]*")
 _TOKEN = re.compile(rb"(?:(?![" + _TSPECIAL_ATEXT + rb"])[." + _ATEXT + rb"])*+")  # RFC 2045 5.1
 _WHITESPACE = re.compile(rb"[ \t\r\n]*")
+_CFWS = frozenset(b" \t\r\n(")
 _COMMENT_STOP = re.compile(rb"[()\\]")
 _QUOTED_STOP = re.compile(rb'["\n\\]')
 _LITERAL_STOP = re.compile(rb"[\]\\]")
@@ -55,6 +56,8 @@ class Cursor:
     def skip_cfws(self) -> Next:
         """Pass blanks, line ends and comments (RFC 5322 3.2.2); BROKEN for a comment without its end."""
         data = self.data
+        if self.pos < self.end and data[self.pos] not in _CFWS:  # as mostly
+            return Next.MORE
         while True:
             self.pos = _WHITESPACE.match(data, self.pos).end()  # type: ignore[union-attr]  # matches the empty string
             if self.pos >= self.end or data[self.pos] != 0x28:
