@@ -17,6 +17,7 @@ class Curl:
     """The command for one account."""
 
     def __init__(self, account: Account, directory: Path) -> None:
+        self._account = account
         self._directory = directory
         self._common = [
             *("/usr/bin/curl", "--silent", "--show-error", "--fail", "--max-time", "30"),
@@ -27,6 +28,13 @@ class Curl:
     def imap(self, path: str, *options: str) -> str:
         """What the server answers under this path."""
         return run([*self._common, f"{self._imap}/{path}", *options], directory=self._directory)
+
+    def send(self, file: Path, recipient: str, *, implicit: bool) -> None:
+        """Hand a message to submission, by implicit TLS or STARTTLS."""
+        ports = self._account.office.ports
+        url = f"smtps://localhost:{ports.submissions}" if implicit else f"smtp://localhost:{ports.submission}"
+        options = ["--ssl-reqd", "--mail-from", self._account.address, "--mail-rcpt", recipient]
+        run([*self._common, url, *options, "--upload-file", str(file)], directory=self._directory)
 
 
 @pytest.fixture
@@ -67,3 +75,11 @@ def test_storing_and_flagging(account: Account, curl: Curl, tmp_path: Path) -> N
     assert set(account.shows()) == {"put here"}
     curl.imap("", "--request", "DELETE Papers")
     assert "Papers" not in account.mailboxes()
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_sending(newcomer: Account, tmp_path: Path, implicit: bool) -> None:
+    file = tmp_path / "letter"
+    file.write_bytes(newcomer.letter("to myself", sender=newcomer.address))
+    Curl(newcomer, tmp_path).send(file, newcomer.address, implicit=implicit)
+    newcomer.until(lambda: set(newcomer.shows()) == {"to myself"}, "it is in INBOX")

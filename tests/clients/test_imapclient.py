@@ -24,6 +24,11 @@ def _client(account: Account) -> Iterator[imapclient.IMAPClient]:
         yield client
 
 
+def _flags(answer: dict[int, tuple[bytes, ...]]) -> set[bytes]:
+    """Of message 1; \\Recent is for whoever comes first."""
+    return set(answer[1]) - {imapclient.RECENT}
+
+
 def test_mailboxes(account: Account) -> None:
     with _client(account) as client:
         assert client.id_({"name": "test"})
@@ -58,10 +63,10 @@ def test_messages(account: Account) -> None:
         assert got[2][b"ENVELOPE"].from_[0].mailbox == b"carol"
         assert not got[1][b"BODYSTRUCTURE"].is_multipart
         assert isinstance(got[1][b"INTERNALDATE"], datetime.datetime)
-        assert client.add_flags([1], [imapclient.FLAGGED, "$Later"])[1] == (b"\\Flagged", b"$Later")
-        assert client.remove_flags([1], ["$Later"])[1] == (b"\\Flagged",)
-        assert client.set_flags([1], [imapclient.SEEN])[1] == (b"\\Seen",)
-        assert client.get_flags([1])[1] == (b"\\Seen",)
+        assert _flags(client.add_flags([1], [imapclient.FLAGGED, "$Later"])) == {b"\\Flagged", b"$Later"}
+        assert _flags(client.remove_flags([1], ["$Later"])) == {b"\\Flagged"}
+        assert _flags(client.set_flags([1], [imapclient.SEEN])) == {b"\\Seen"}
+        assert _flags(client.get_flags([1])) == {b"\\Seen"}
         client.create_folder("Fruit")
         client.copy([1, 2], "Fruit")
         client.move([3], "Fruit")

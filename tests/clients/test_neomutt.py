@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.peers, pytest.mark.timeout(120)]
 _CONFIGURATION = """\
 set imap_user = "{user}"
 set imap_pass = "{password}"
+set smtp_url = "smtps://{user}@localhost:{submissions}/"
+set smtp_pass = "{password}"
 set folder = "imaps://localhost:{port}/"
 set spoolfile = "+INBOX"
 set record = "+Sent"
@@ -59,6 +61,7 @@ class NeoMutt:
             _CONFIGURATION.format(
                 directory=directory,
                 port=account.office.ports.imaps,
+                submissions=account.office.ports.submissions,
                 user=account.address,
                 password=account.password,
                 ca=account.office.ca,
@@ -138,3 +141,14 @@ def test_a_draft_is_kept(account: Account, neomutt: NeoMutt) -> None:
     assert subject == "for later"
     assert b"Written in a terminal." in content
     assert "\\Draft" in flags or "\\Seen" in flags
+
+
+def test_an_answer_is_sent_and_kept(newcomer: Account, tmp_path: Path) -> None:
+    newcomer.receives("question")
+    (tmp_path / "rc").touch()
+    mail = NeoMutt(newcomer, tmp_path)
+    # To oneself: the answer is for its sender here, and its copy goes to Sent.
+    mail.keys(_find("question"), f"<reply><kill-line>{newcomer.address}<enter><enter>y<send-message>")
+    newcomer.until(lambda: set(newcomer.shows()) == {"question", "Re: question"}, "the answer is in INBOX")
+    assert set(newcomer.shows("Sent")) == {"Re: question"}
+    assert "\\Answered" in newcomer.shows()["question"]
