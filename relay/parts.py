@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 from relay import __version__, wiring, wiring_mailboxes, wiring_submission
@@ -47,6 +48,7 @@ from relay.replay.destination import PrimaryDestination
 from relay.replay.retention import Retention
 from relay.replay.runner import Runner
 from relay.replay.verify import Verifier
+from relay.serve.ahead import Ahead
 from relay.serve.front import ImapFront
 from relay.serve.offer import Offer
 from relay.serve.ports import Services as ServeServices
@@ -162,15 +164,17 @@ class Parts:
         yield "sweep", self._alone("sweep", self._retention().run)
         if self._config.primary is not None:
             yield "probe", self._alone("probe", self._probing().run)
-            if self._config.primary.imap is not None:
-                raw = wiring.pass_through(self._config.primary.imap, self._config.failover.timeout)
-                yield "offer", lambda: self._offer.run(raw, self.board)
+            if (raw := self._reading.primary) is not None:
+                yield "offer", partial(self._offer.run, raw, self.board)
         if self._submission is not None:
             submission = self._submission
             yield "submission", lambda: submission.run(self.board)
         if wiring_submission.takes_submission(self._config):
             self._outgoing = self._way_out()
             yield from self._outgoing.background()
+        if wiring.imap_listeners(self._config):
+            ahead = Ahead(self._store, self._feed, self._reading.summaries, self.board)
+            yield "summaries", self._alone("summaries", ahead.run)
         if self._tokens is not None:
             yield "tokens", self._alone("tokens", self._tokens.run)
         if self._replay is not None:
@@ -182,7 +186,7 @@ class Parts:
         smtp = self._inbound()
         for one in wiring.smtp_listeners(self._config):
             yield f"listen.{one.name} ({one.host}:{one.port})", self._open(smtp_listener(smtp, one, self._tls.context))
-        imap = ImapFront(self._serve(), self._tls.context)
+        imap = ImapFront(self._reading, self._tls.context)
         self.board.watch(lambda _service, _old, _new: imap.heed())
         for other in wiring.imap_listeners(self._config):
             where = f"listen.{other.name} ({other.host}:{other.port})"
@@ -362,12 +366,11 @@ class Parts:
             names=self._names,
         )
 
-    def _serve(self) -> ServeServices:
+    @cached_property
+    def _reading(self) -> ServeServices:
         settings = wiring.serve_settings(self._config, __version__)
         primary = self._config.primary
-        raw = None
-        if primary is not None and primary.imap is not None:
-            raw = wiring.pass_through(primary.imap, self._config.failover.timeout)
+        raw = wiring.pass_through(primary.imap, self._config.failover.timeout) if primary and primary.imap else None
         return ServeServices(
             settings=settings,
             mailboxes=self._mailboxes,
