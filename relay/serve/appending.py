@@ -86,7 +86,7 @@ class Upload:
                     self._failure = answer if answer.status != "OK" else None
             elif isinstance(event, (Frame, Rejected)):
                 return event
-            event = await talk.event(session.services.settings.deadlines.upload)
+            event = talk.poll() or await talk.event(session.services.settings.deadlines.upload)
 
     async def _begin(self, offered: LiteralOffered) -> Answer:
         """OK: the literal is wanted."""

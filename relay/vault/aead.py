@@ -21,31 +21,50 @@ OVERHEAD = NONCE_BYTES + TAG_BYTES
 """Bytes that sealing adds."""
 
 
+class Keyed:
+    """HMAC-SHA-256 under one key, many times.
+
+    `hmac.digest` lets go of the interpreter lock for every call, however short, and beside a busy thread waits long to
+    have it back; this keeps it, and the key's own two blocks are computed once.
+    """
+
+    __slots__ = ("_state",)
+
+    def __init__(self, key: bytes) -> None:
+        self._state = hmac.new(key, digestmod="sha256")
+
+    def digest(self, data: bytes) -> bytes:
+        """32 bytes."""
+        state = self._state.copy()
+        state.update(data)
+        return state.digest()
+
+
 def derive(key: bytes, label: bytes) -> bytes:
     """An independent 256-bit key for another use of `key`."""
-    return hmac.digest(key, label, "sha256")
+    return Keyed(key).digest(label)
 
 
 class LongLivedKey:
     """Seals small values under one key; `aad` must be the same on both sides."""
 
-    __slots__ = ("_key",)
+    __slots__ = ("_keyed",)
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
             raise ValueError("a key has 32 bytes")
-        self._key = key
+        self._keyed = Keyed(key)
 
     def seal(self, data: bytes, aad: bytes) -> bytes:
         """Nonce, ciphertext, tag."""
         nonce = os.urandom(NONCE_BYTES)
-        return nonce + AESGCM(derive(self._key, nonce[:12])).encrypt(nonce[12:], data, aad)
+        return nonce + AESGCM(self._keyed.digest(nonce[:12])).encrypt(nonce[12:], data, aad)
 
     def open(self, sealed: bytes, aad: bytes) -> bytes:
         """What `seal` was given; Damaged otherwise."""
         if len(sealed) < OVERHEAD:
             raise Damaged("sealed value is cut short")
         try:
-            return AESGCM(derive(self._key, sealed[:12])).decrypt(sealed[12:24], sealed[24:], aad)
+            return AESGCM(self._keyed.digest(sealed[:12])).decrypt(sealed[12:24], sealed[24:], aad)
         except InvalidTag:
             raise Damaged("sealed value does not verify") from None

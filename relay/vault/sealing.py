@@ -15,7 +15,6 @@ and item id. This is the STREAM construction (Hoang, Reyhanitabar, Rogaway, Viza
 
 from __future__ import annotations
 
-import hmac
 import os
 import threading
 
@@ -25,7 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from relay.core.errors import Damaged
 from relay.core.ids import ItemId
-from relay.vault.aead import KEY_BYTES, TAG_BYTES, LongLivedKey, derive
+from relay.vault.aead import KEY_BYTES, TAG_BYTES, Keyed, LongLivedKey, derive
 from relay.vault.keys import KeyRing
 
 CHUNK_SIZE = 128 * 1024
@@ -158,7 +157,7 @@ class Vault:
         if len(lookup_key) != KEY_BYTES:
             raise ValueError("a key has 32 bytes")
         self._ring = ring
-        self._lookup = lookup_key
+        self._lookup = Keyed(lookup_key)
         self._meta = LongLivedKey(meta_key)
         self._squeeze = _Squeeze()
 
@@ -209,4 +208,4 @@ class Vault:
         """16 bytes that stand for `data` in an index; equal only for equal purpose and data."""
         plain = data.encode() if isinstance(data, str) else data
         head = purpose.encode()
-        return hmac.digest(self._lookup, len(head).to_bytes(2, "big") + head + plain, "sha256")[:MAC_BYTES]
+        return self._lookup.digest(len(head).to_bytes(2, "big") + head + plain)[:MAC_BYTES]
