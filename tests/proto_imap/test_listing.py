@@ -77,6 +77,14 @@ TRANSCRIPTS: list[tuple[bytes, list[bytes]]] = [
             b'* LIST (\\NonExistent \\Noselect \\HasNoChildren) "/" gone ("CHILDINFO" ("SUBSCRIBED"))',
         ],
     ),
+    (
+        b'LIST (SUBSCRIBED RECURSIVEMATCH) "" *',  # no word of the levels: what is below them is listed
+        [
+            b'* LIST (\\HasNoChildren \\Subscribed) "/" INBOX',
+            b'* LIST (\\HasChildren \\Subscribed) "/" a/b',
+            b'* LIST (\\NonExistent \\Noselect \\HasNoChildren \\Subscribed) "/" gone/x',
+        ],
+    ),
     (b'LIST (SPECIAL-USE) "" *', [b'* LIST (\\HasNoChildren \\Sent) "/" Sent']),
     (b'LIST (SPECIAL-USE SUBSCRIBED) "" *', []),
     (b'LIST (REMOTE) "" a/b RETURN (SUBSCRIBED)', [b'* LIST (\\HasChildren \\Subscribed) "/" a/b']),

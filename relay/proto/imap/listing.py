@@ -71,7 +71,7 @@ def entries(command: c.ListMailboxes, boxes: Sequence[Box]) -> Iterator[Entry]:
     parents = above(box.name for box in boxes if box.exists)
     # A subscription that outlived its mailbox still has levels above it, for `%` and RECURSIVEMATCH to name.
     everything = known.keys() | parents | above(box.name for box in boxes if box.subscribed)
-    chosen = _Choice(command, boxes)
+    chosen = _Choice(command, boxes, wanted)
     for name in sorted(everything, key=_inbox_first):
         if wanted.matches(name):
             entry = select(chosen, name, known.get(name), has_children=name in parents)
@@ -86,15 +86,19 @@ def _inbox_first(name: str) -> tuple[bool, str]:
 class _Choice:
     """Which names the selection options choose."""
 
-    def __init__(self, command: c.ListMailboxes, boxes: Sequence[Box]) -> None:
+    def __init__(self, command: c.ListMailboxes, boxes: Sequence[Box], wanted: Pattern) -> None:
         self.command = command
         self.options = tuple(sorted(command.selection & {"SUBSCRIBED", "SPECIAL-USE"}))
         self.show_subscribed = "SUBSCRIBED" in command.returns | command.selection
         self.below: dict[str, set[str]] = {}
         """Option -> levels that have something below them that meets it."""
+        self.silent: set[str] = set()
+        """Levels below which something that meets an option is not listed itself."""
         if "RECURSIVEMATCH" in command.selection or command.lsub:
             for option in self.options or ("SUBSCRIBED",):
-                self.below[option] = above(box.name for box in boxes if _meets(box, option))
+                meeting = [box for box in boxes if _meets(box, option)]
+                self.below[option] = above(box.name for box in meeting)
+                self.silent |= above(box.name for box in meeting if not (self.takes(box) and wanted.matches(box.name)))
 
     def takes(self, box: Box) -> bool:
         """Whether it meets all options (RFC 5258 3.1); only a subscription is of interest when the mailbox is gone."""
@@ -110,6 +114,8 @@ def _meets(box: Box, option: str) -> bool:
 def _list(choice: _Choice, name: str, box: Box | None, *, has_children: bool) -> Entry | None:
     child_info = tuple(option for option, levels in choice.below.items() if name in levels)
     chosen = box is not None and choice.takes(box)
+    if not chosen and name not in choice.silent:  # RFC 5258 3.5: what is listed needs no level to tell of it
+        child_info = ()
     if not chosen and not child_info and (choice.options or not has_children):
         return None
     exists = box is not None and box.exists
