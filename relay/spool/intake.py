@@ -31,13 +31,12 @@ from relay.proto.mime.header import HeaderLimits, scan
 from relay.spool.names import Names
 from relay.spool.pressure import Pressure
 from relay.spool.record import Record, encode_record
+from relay.spool.sealed_stream import HEAD, SealedStream
 from relay.store.api import Store, StoreUnavailable
 from relay.store.records import Accepted, NewAccount, NewItem, NewRecipient, Route
-from relay.vault.sealing import CHUNK_SIZE, Vault
+from relay.vault.sealing import Vault
 
-_STAGE_CHUNKS = 4
-"""Sealed chunks that gather before they are staged: up to this size a message is one transaction."""
-_HEAD = HeaderLimits(size=64 * 1024)
+_HEAD = HeaderLimits(size=HEAD)
 """How much of the header is looked at for a Message-ID."""
 _KNOWN_ACCOUNTS = 10_000
 
@@ -121,14 +120,9 @@ class Draft:
 
     def __init__(self, intake: Intake, item: ItemId) -> None:
         self.item = item
-        self.size = 0
         self._intake = intake
-        self._key = intake.vault.new_message_key(item)
+        self._stream = SealedStream(intake.store, intake.vault, intake.clock, item)
         self._digest = hashlib.sha256()
-        self._head = b""
-        self._open = bytearray()
-        self._sealed: list[bytes] = []
-        self._staged = 0
         self._held = 0
         self._done = False
 
@@ -143,20 +137,11 @@ class Draft:
     async def write(self, block: bytes | bytearray | memoryview) -> None:
         """Append message bytes. Raises StoreUnavailable when they cannot be kept."""
         length = len(block)
-        self.size += length
         self._held += length
         self._intake.pressure.take(length)
         self._digest.update(block)
-        if len(self._head) < _HEAD.size:
-            self._head += bytes(block[: _HEAD.size - len(self._head)])
-        self._open += block
-        # The last chunk is sealed differently, so at least one byte stays open until the end is known.
-        while len(self._open) > CHUNK_SIZE:
-            full = bytes(self._open[:CHUNK_SIZE])
-            del self._open[:CHUNK_SIZE]
-            self._sealed.append(self._key.seal_chunk(self._staged + len(self._sealed), False, full))
-            if len(self._sealed) >= _STAGE_CHUNKS:
-                await self._stage()
+        if self._stream.add(block):
+            await self._stream.stage()
 
     async def commit(
         self, envelope: Envelope, origin: Origin, *, intent: bool, route: Route = Route.PRIMARY
@@ -187,33 +172,28 @@ class Draft:
         self.release()
         await self.forget()
 
-    async def _stage(self) -> None:
-        sealed, self._sealed = self._sealed, []
-        await self._intake.store.put_chunks(self.item, self._staged, sealed, now=self._intake.clock.now())
-        self._staged += len(sealed)
-
     def close(self, envelope: Envelope, origin: Origin, *, intent: bool, route: Route) -> NewItem:
         """The end: what the store is to accept. `release` follows, and `forget` where it was not accepted."""
         self._done = True
-        intake = self._intake
+        intake, key = self._intake, self._stream.key
         now = intake.clock.now()
-        self._sealed.append(self._key.seal_chunk(self._staged + len(self._sealed), True, bytes(self._open)))
-        found = scan(self._head, _HEAD).message_id()
+        body = self._stream.finish()
+        found = scan(self._stream.head, _HEAD).message_id()
         shown = route is Route.PRIMARY
         return NewItem(
             id=self.item,
             state=ItemState.INTENT if intent else ItemState.PENDING,
             received_at=now,
-            size=self.size,
-            key_id=self._key.key_id,
-            wrapped_key=self._key.wrapped,
-            envelope=self._key.seal_blob("envelope", encode_record(Record(envelope, origin))),
+            size=body.size,
+            key_id=key.key_id,
+            wrapped_key=key.wrapped,
+            envelope=key.seal_blob("envelope", encode_record(Record(envelope, origin))),
             recipients=tuple(
                 NewRecipient(intake.names.recipient(r.address), intake.account(r.address) if shown else None)
                 for r in envelope.recipients
             ),
-            chunks=tuple(self._sealed),
-            chunk_count=self._staged + len(self._sealed),
+            chunks=body.chunks,
+            chunk_count=body.chunk_count,
             route=route,
             message_mac=intake.names.message_id(found) if found else None,
             # Without a Message-ID two equal messages may be two messages (a sensor that says the same thing twice).
@@ -224,10 +204,8 @@ class Draft:
 
     async def forget(self) -> None:
         """Drop what was staged."""
-        if not self._staged:
-            return
         try:
-            await self._intake.store.discard(self.item)
+            await self._stream.discard()
         except StoreUnavailable:
             return  # the sweep drops it later
 
@@ -235,8 +213,7 @@ class Draft:
         """Let go of the memory."""
         self._intake.pressure.give(self._held)
         self._held = 0
-        self._open.clear()
-        self._sealed.clear()
+        self._stream.release()
 
 
 class Bundle:

@@ -15,7 +15,8 @@ from relay.vault.sealing import CHUNK_SIZE, MessageKey, Vault
 
 _STAGE_CHUNKS = 4
 """Sealed chunks that gather before they are staged: up to this size a message is one transaction."""
-_HEAD = 64 * 1024
+HEAD = 64 * 1024
+"""Octets of a body that are kept for who looks into its header."""
 
 
 class SealedBody(msgspec.Struct, frozen=True):
@@ -29,31 +30,37 @@ class SealedBody(msgspec.Struct, frozen=True):
 class SealedStream:
     """One body being received."""
 
+    __slots__ = ("_clock", "_open", "_sealed", "_staged", "_store", "head", "item", "key", "size")
+
     def __init__(self, store: Store, vault: Vault, clock: Clock, item: ItemId) -> None:
         self.item = item
         self.key: MessageKey = vault.new_message_key(item)
         self.size = 0
         self.head = b""
-        """The first octets, for who looks into the header."""
+        """The first octets."""
         self._store = store
         self._clock = clock
         self._open = bytearray()
         self._sealed: list[bytes] = []
         self._staged = 0
 
-    async def write(self, block: bytes | bytearray | memoryview) -> None:
-        """Append message bytes. StoreUnavailable when they cannot be kept."""
+    def add(self, block: bytes | bytearray | memoryview) -> bool:
+        """Append message bytes; whether `stage` is due. The caller bounds the block."""
         self.size += len(block)
-        if len(self.head) < _HEAD:
-            self.head += bytes(block[: _HEAD - len(self.head)])
+        if len(self.head) < HEAD:
+            self.head += bytes(block[: HEAD - len(self.head)])
         self._open += block
         # The last chunk is sealed differently, so at least one byte stays open until the end is known.
         while len(self._open) > CHUNK_SIZE:
             full = bytes(self._open[:CHUNK_SIZE])
             del self._open[:CHUNK_SIZE]
             self._sealed.append(self.key.seal_chunk(self._staged + len(self._sealed), False, full))
-            if len(self._sealed) >= _STAGE_CHUNKS:
-                await self.stage()
+        return len(self._sealed) >= _STAGE_CHUNKS
+
+    async def write(self, block: bytes | bytearray | memoryview) -> None:
+        """`add`, and `stage` where that is due. StoreUnavailable when the bytes cannot be kept."""
+        if self.add(block):
+            await self.stage()
 
     def finish(self) -> SealedBody:
         """Seal the last chunk; no more blocks."""
@@ -72,9 +79,13 @@ class SealedStream:
             await self._store.put_chunks(self.item, self._staged, sealed, now=self._clock.now())
             self._staged += len(sealed)
 
-    async def discard(self) -> None:
-        """Drop what was received. StoreUnavailable: the sweep drops it later."""
+    def release(self) -> None:
+        """Let go of the memory."""
         self._open.clear()
         self._sealed.clear()
+
+    async def discard(self) -> None:
+        """Drop what was received. StoreUnavailable: the sweep drops it later."""
+        self.release()
         if self._staged:
             await self._store.discard(self.item)
