@@ -9,7 +9,8 @@ from relay.serve.talk import Talk
 
 async def tell(talk: Talk, mailbox: Selected, *, expunges: bool) -> None:
     """Write EXPUNGE, EXISTS, RECENT and changed FLAGS (RFC 9051 7.4, 7.5). NotNow, Gone."""
-    for told in mailbox.view.tell(expunges=expunges):
+    news = mailbox.view.tell(expunges=expunges)
+    for told in news:
         if isinstance(told, Expunged):
             talk.untagged(b"%d EXPUNGE" % told.number)
         else:
@@ -24,3 +25,5 @@ async def tell(talk: Talk, mailbox: Selected, *, expunges: bool) -> None:
                 shown = mailbox.flags(row).encode(recent=mailbox.is_recent(row.uid))
                 talk.untagged(b"%d FETCH (UID %d FLAGS (%b))" % (number, row.uid, shown))
         await talk.breathe()
+    if news:
+        await mailbox.share()

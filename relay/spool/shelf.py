@@ -94,7 +94,12 @@ class Shelf:
                 self._rows[at] = row
             else:
                 more.append(row)
-        if not more and gone.isdisjoint(self.uids):
+        if gone and gone.isdisjoint(self.uids):
+            gone = set()
+        if not gone and (not more or not self.uids or more[0].uid > self.uids[-1]):
+            if more:  # new mail, as mostly: nothing moves
+                self._rows += more
+                self.uids = self.uids + array("I", map(_uid, more))
             return
         self._rows = [row for row in self._rows if row.uid not in gone] + more
         self._rows.sort(key=_uid)  # UIDs ascend, so it is in order but for its last few

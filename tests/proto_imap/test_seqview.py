@@ -26,6 +26,11 @@ class OneMailboxThreeClients(RuleBasedStateMachine):
         self.queues: list[list[tuple[str, int]]] = [[], [], []]
         self.saved: list[list[int]] = [[], [], []]
 
+    @rule(which=st.integers(0, 2), missing=st.integers(0, 1))
+    def share(self, which: int, missing: int) -> None:
+        """With who has the mailbox as it is, or as it was: nobody sees a difference."""
+        self.views[which].share(array("I", self.mailbox[missing:]))
+
     @rule(count=st.integers(1, 3), gap=st.integers(0, 5))
     def arrive(self, count: int, gap: int) -> None:
         for _ in range(count):
@@ -140,3 +145,16 @@ def test_many_numbers_at_once_are_the_single_ones(known: set[int], asked: set[in
     assert view.numbers(sorted(asked)) == [view.number(uid) for uid in sorted(asked)]
     assert view.within([(low, high)], by_uid=True) == [uid for uid in sorted(known) if low <= uid <= high]
     assert view.within([(low, high)], by_uid=False) == sorted(known)[low - 1 : high]
+
+
+def test_equal_lists_are_held_once() -> None:
+    view, uids = SeqView(array("I", [1, 2])), array("I", [1, 2, 7])
+    view.arrive([7])
+    view.tell(expunges=True)
+    view.share(array("I", [1, 2]))
+    assert view.uids() is not uids
+    view.share(uids)
+    assert view.uids() is uids
+    view.arrive([8])
+    view.tell(expunges=True)
+    assert list(uids) == [1, 2, 7]

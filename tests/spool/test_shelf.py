@@ -60,9 +60,13 @@ def test_uids_stay_as_they_were_for_who_has_them() -> None:
     shelf.change([2], [row(2, 5, keywords=(8,), changed=9)])
     assert shelf.uids is before
     assert (flags, shelf.flags, shelf.keywords) == (b"\0\4", b"\0\5", frozenset((8,)))
-    shelf.change([1, 3, 4], [row(3)])
+    shelf.change([3, 4], [row(3)])
     assert list(before) == [1, 2]
+    assert list(shelf.uids) == [1, 2, 3]
+    shelf.change([1, 9], [])
     assert list(shelf.uids) == [2, 3]
+    shelf.change([1], [row(1)])  # out of order, should that ever be
+    shelf.change([1], [])
     assert [one.uid for one in shelf.rows(shelf.uids)] == [2, 3]
 
 

@@ -125,6 +125,11 @@ class SeqView:
         """UIDs that `$` names, ascending, those included that are gone but untold; not to be changed."""
         return self._saved
 
+    def share(self, uids: array[int]) -> None:
+        """Hold this list instead of an equal one of its own; nothing where they differ."""
+        if not self._shared and uids == self._uids:
+            self._uids, self._shared = uids, True
+
     def _own(self) -> None:
         if self._shared:
             self._uids = array("I", self._uids)
