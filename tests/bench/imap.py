@@ -14,7 +14,6 @@ import random
 import select
 import smtplib
 import statistics
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -97,10 +96,9 @@ def stand(messages: int) -> Iterator[Stand]:
         stack.callback(relay.close)
         _add_users(relay, (_READER, *_WRITERS))
         relay.start()
-        _send(relay.mx_port, messages)
-        _fill(dovecot.imap_port, messages)
         both = Stand(relay, dovecot)
         for port in both.ports.values():
+            _fill(port, messages)
             _mark(port, messages)
         yield both
 
@@ -320,28 +318,6 @@ def _add_users(relay: Relay, addresses: Sequence[str]) -> None:
                 await users.add(address, people.password_of(address).encode())
 
     asyncio.run(add())
-
-
-def _send(port: int, messages: int) -> None:
-    """By SMTP, several at a time."""
-    senders = 8
-    problems: list[Exception] = []
-
-    def send(first: int) -> None:
-        try:
-            with smtplib.SMTP(LOOPBACK, port) as door:
-                for number in range(first, messages + 1, senders):
-                    door.sendmail("sender@example.net", [_READER], corpus.message(number))
-        except (OSError, smtplib.SMTPException) as problem:
-            problems.append(problem)
-
-    threads = [threading.Thread(target=send, args=(first,)) for first in range(1, senders + 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if problems:
-        raise problems[0]
 
 
 def _fill(port: int, messages: int) -> None:
