@@ -19,7 +19,7 @@ from tests.peers.dovecot import Dovecot, DovecotSettings
 from tests.peers.ports import LOOPBACK, free_port
 from tests.peers.postfix import Postfix, PostfixSettings
 from tests.peers.relay import Relay, RelaySettings
-from tests.peers.smtpclient import SmtpClient
+from tests.peers.smtpclient import SmtpClient, dot_stuff
 from tests.world.verifying import RSA, pem, verifies
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(240)]
@@ -222,7 +222,7 @@ async def test_the_message_during_which_the_primary_dies(here: Office, moment: s
         assert (await client.command("DATA")).code == 354
         if moment == "content":
             await asyncio.to_thread(here.postfix.kill)
-        await client.send(content + b".\r\n")
+        await client.send(dot_stuff(content))
         assert (await client.reply()).code == 250
     await here.until(lambda: copies(here.abroad(), content) == 1)
     await asyncio.to_thread(here.postfix.start)
@@ -255,10 +255,11 @@ async def test_no_relay_in_any_combination(here: Office) -> None:
         pass
 
     async def tries() -> None:
-        for port, login in ((here.relay.mx_port, 502), (here.port, 538)):
+        # From this machine a login in clear is allowed; what comes of a wrong one is the same.
+        for port, answers in ((here.relay.mx_port, {502}), (here.port, {454, 535})):
             async with await SmtpClient.connect(port) as client:
                 await client.ehlo()
-                assert (await client.command("AUTH PLAIN AGJvYgBzZWNyZXQ=")).code == login
+                assert (await client.command("AUTH PLAIN AGJvYgBzZWNyZXQ=")).code in answers
                 mail = await client.command(f"MAIL FROM:<{ALICE}>")
                 rcpt = await client.command(f"RCPT TO:<{FRIEND}>")
                 assert (mail.code, rcpt.code) in {(250, 550), (250, 554), (530, 503)}
