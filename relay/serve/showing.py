@@ -34,6 +34,8 @@ LARGEST_DECODED = 64 * 1024 * 1024
 """Octets of a part that BINARY decodes: unlike BODY it needs them all together."""
 _PLENTY = 128 * 1024
 """Octets that are decoded beside the loop."""
+_CHOICES = 2
+"""Of header fields, that are kept with a summary; each is at most as long as the header."""
 _COMBINATIONS = 1_000
 """Of flags, that are put into words once per command."""
 _NEEDS_SUMMARY = frozenset({Attribute.ENVELOPE, Attribute.BODY, Attribute.BODYSTRUCTURE, Attribute.PREVIEW})
@@ -113,8 +115,13 @@ def _header(part: BodyPart) -> Maker:
     picker, label = Picker(part.section), part.label + b" "
 
     def make(row: MessageRow, summary: Summary | None, content: bytes | None) -> bytes | None:
-        header = _sure(summary).header
-        return None if header is None else label + encode.literal(_cut(part, picker.pick(header)))
+        known = _sure(summary)
+        word = known.chosen.get(label)
+        if word is None and known.header is not None:
+            word = label + encode.literal(_cut(part, picker.pick(known.header)))
+            if part.partial is None and len(known.chosen) < _CHOICES:  # the label does not tell where a part ends
+                known.chosen[label] = word
+        return word
 
     return make
 

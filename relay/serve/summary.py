@@ -10,6 +10,7 @@ offsets. Thousands of messages are then decrypt-and-join.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import msgspec
 
@@ -34,8 +35,8 @@ _OPENED = 125
 _VERSION = 1
 
 
-class Summary(msgspec.Struct, frozen=True, array_like=True):
-    """One message."""
+class Summary(msgspec.Struct, frozen=True, array_like=True, dict=True):
+    """One message. `chosen` is not packed: it goes when the summary leaves memory."""
 
     version: int
     size: int
@@ -46,6 +47,11 @@ class Summary(msgspec.Struct, frozen=True, array_like=True):
     """The header section with its empty line; None when it is longer than `LONGEST_HEADER`."""
     parts: bytes
     """`Part`, still packed: most commands have no need of it."""
+
+    @cached_property
+    def chosen(self) -> dict[bytes, bytes]:
+        """By FETCH item, the header fields that somebody has asked for: clients of one kind all ask for the same."""
+        return {}
 
     def root(self) -> Part:
         """The structure."""
