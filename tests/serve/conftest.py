@@ -26,6 +26,7 @@ from relay.obs.metrics import ServeMetrics
 from relay.primary.imap_raw import RawSettings
 from relay.proto.sasl.credentials import Credentials
 from relay.serve.front import ImapFront
+from relay.serve.offer import Offer
 from relay.serve.ports import Services
 from relay.serve.settings import Deadlines, Limits, ListenerName, ServeSettings
 from relay.spool.appending import Appends
@@ -223,6 +224,7 @@ async def open_fronts(tmp_path: Path, server_pair: Pair) -> AsyncIterator[MakeFr
                 metrics=ServeMetrics(Maker(CollectorRegistry())),
                 gate=WatchedGate(limits),
                 clock=spool.clock,
+                offer=Offer(spool.store, spool.clock),
                 damaged=note,
             )
             clients = await stack.enter_async_context(AsyncExitStack())

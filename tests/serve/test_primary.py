@@ -18,6 +18,7 @@ from relay.primary.settings import Endpoint, ForwardClient, TlsMode
 from relay.primary.stream import Stream
 from relay.proto.imap import client_data
 from relay.proto.imap.client import Data, Status
+from relay.serve.offer import Offer
 from relay.serve.settings import Deadlines
 from tests.peers.certs import Authority, Pair
 from tests.peers.dovecot import Dovecot, DovecotSettings
@@ -210,6 +211,25 @@ async def test_what_a_proxy_cannot_keep_is_not_shown(make_front: MakeFront, dove
     through = set(client_data.capabilities(shown.tokens))
     assert "SORT" in through
     assert not through & {"SASL-IR", "LOGIN-REFERRALS", "STARTTLS", "AUTH=PLAIN"}
+
+
+async def test_the_standby_shows_what_the_primary_showed(make_front: MakeFront) -> None:
+    shown = b"@ OK [CAPABILITY IMAP4rev1 IDLE MOVE X-OWN] in\r\n"
+    async with scripted(shown, greeting=b"* OK [CAPABILITY IMAP4rev1] hi\r\n") as (port, _):
+        front = await make_front(primary=clear(port))
+        await passed(front)
+        await front.services.chores.drain(20.0)
+        front.board.all(Mode.STANDBY)
+    client = await front.client()
+    await client.login()
+    (event,) = await client.ok("CAPABILITY")
+    assert isinstance(event, Data)
+    words = set(client_data.capabilities(event.tokens))
+    assert {"IMAP4rev1", "IDLE", "MOVE"} <= words
+    assert {"SORT", "X-OWN"}.isdisjoint(words)
+    later = Offer(front.spool.store, front.spool.clock)
+    await later.recall()
+    assert later.shown == ("IDLE", "IMAP4REV1", "MOVE", "X-OWN")
 
 
 @pytest.mark.peers
