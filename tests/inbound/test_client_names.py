@@ -12,10 +12,10 @@ from relay.primary.client_names import ClientNames, ClientNamesSettings
 from relay.primary.lookup import Dns
 from relay.primary.settings import Deadlines, Forward
 from tests.inbound.world import World
+from tests.peers.dns import serving
 from tests.peers.plugin import MakePostfix
 from tests.peers.postfix import PostfixSettings
 from tests.primary.fake import KEYWORDS, FakeSmtp
-from tests.primary.nameserver import serving
 from tests.primary.test_client_names import FakeDns
 
 CLIENT = "127.0.0.1"
@@ -101,10 +101,11 @@ async def test_a_client_that_hangs_up_while_it_is_looked_up_harms_nobody() -> No
 
 @pytest.mark.parametrize("known", [True, False])
 async def test_the_primary_is_told_by_xclient_what_a_name_server_said(known: bool) -> None:
-    zone = {("1.0.0.127.in-addr.arpa.", "PTR"): [f"{NAME}."], (f"{NAME}.", "A"): [CLIENT]}
+    zone = {("1.0.0.127.in-addr.arpa", "PTR"): [f"{NAME}."], (NAME, "A"): [CLIENT]}
     keywords = (*KEYWORDS, "XCLIENT NAME ADDR")
     async with serving(zone) as server, FakeSmtp(keywords=keywords) as primary:
-        server.broken = not known
+        if not known:
+            server.broken.add("")
         asking = ClientNames(
             lambda seconds: Dns(seconds, server=server.address), SystemClock(), ClientNamesSettings(excluded=())
         )

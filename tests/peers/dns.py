@@ -2,15 +2,16 @@
 
 1. CNAMEs are followed within the zone, as a recursive server does.
 2. AD is set only for a question that asked for it (AD or DO), and only when every name of the answer is in `signed`.
-3. What a name in `broken` is asked is answered SERVFAIL; `silent` names get no answer; `large` makes UDP answers
-   truncated, so that the client has to come back by TCP.
+3. A question about a name in `broken` is answered SERVFAIL, one about a name in `silent` not at all; `large` makes UDP
+   answers truncated, so that the client has to come back by TCP.
+4. `signed`, `broken` and `silent` hold the ends of names; "" is all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -29,7 +30,6 @@ class DnsServer(asyncio.DatagramProtocol):
     def __init__(self, zone: Zone, *, signed: Sequence[str] = ()) -> None:
         self.zone = dict(zone)
         self.signed = set(signed)
-        """Name ends; "" signs everything."""
         self.broken: set[str] = set()
         self.silent: set[str] = set()
         self.large = False
@@ -72,9 +72,9 @@ class DnsServer(asyncio.DatagramProtocol):
         (question,) = query.question
         name, kind = question.name.to_text(omit_final_dot=True).lower(), question.rdtype.name
         self.asked.append((name, kind))
-        if name in self.silent:
+        if _ends(name, self.silent):
             return None
-        if name in self.broken:
+        if _ends(name, self.broken):
             answer.set_rcode(dns.rcode.SERVFAIL)
             return answer
         seen = [name]
@@ -88,9 +88,13 @@ class DnsServer(asyncio.DatagramProtocol):
         elif not any(known == name or known.endswith(f".{name}") for known, _ in self.zone):
             answer.set_rcode(dns.rcode.NXDOMAIN)
         asked = query.flags & dns.flags.AD or query.ednsflags & dns.flags.DO
-        if asked and all(any(one.endswith(end) for end in self.signed) for one in seen):
+        if asked and all(_ends(one, self.signed) for one in seen):
             answer.flags |= dns.flags.AD
         return answer
+
+
+def _ends(name: str, ends: Iterable[str]) -> bool:
+    return name.endswith(tuple(ends))
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ from relay.primary.client_names import (
     host_name,
 )
 from relay.primary.lookup import Dns, Values
-from tests.primary.nameserver import serving
+from tests.peers.dns import serving
 
 CLIENT = "192.0.2.7"
 NAME = "out.example.net"
@@ -327,12 +327,12 @@ def test_what_passes_can_stand_in_any_line(text: str) -> None:
 
 
 ZONE = {
-    ("7.2.0.192.in-addr.arpa.", "PTR"): ["Out.Example.NET."],
-    ("out.example.net.", "A"): ["198.51.100.1", CLIENT],
-    ("8.2.0.192.in-addr.arpa.", "PTR"): ["out.example.net."],
-    ("9.2.0.192.in-addr.arpa.", "PTR"): ["9.8/29.2.0.192.in-addr.arpa.", r"a\013\010b.example.net."],
-    ("7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa.", "PTR"): ["six.example.net."],
-    ("six.example.net.", "AAAA"): ["2001:db8::7"],
+    ("7.2.0.192.in-addr.arpa", "PTR"): ["Out.Example.NET."],
+    ("out.example.net", "A"): ["198.51.100.1", CLIENT],
+    ("8.2.0.192.in-addr.arpa", "PTR"): ["out.example.net."],
+    ("9.2.0.192.in-addr.arpa", "PTR"): ["9.8/29.2.0.192.in-addr.arpa.", r"a\013\010b.example.net."],
+    ("7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa", "PTR"): ["six.example.net."],
+    ("six.example.net", "AAAA"): ["2001:db8::7"],
 }
 
 
@@ -347,15 +347,15 @@ async def test_a_name_server_on_the_wire() -> None:
             assert await names.name_of("192.0.2.8") == NO_NAME  # the name is another's
             assert await names.name_of("192.0.2.9") == NO_NAME
             assert await names.name_of("192.0.2.10") == NO_NAME
-            assert all(kind == "PTR" or name in {"out.example.net.", "six.example.net."} for name, kind in server.asked)
-            server.broken = True
+            assert all(kind == "PTR" or name in {"out.example.net", "six.example.net"} for name, kind in server.asked)
+            server.broken.add("")
             assert await names.name_of("192.0.2.11") == DEFERRED
         await names.stop()
 
 
 async def test_a_silent_name_server_is_given_up_in_time() -> None:
     async with serving(ZONE) as server:
-        server.silent = True
+        server.silent.add("")
         names = ClientNames(
             lambda seconds: Dns(seconds, server=server.address), ManualClock(), ClientNamesSettings(seconds=0.1)
         )

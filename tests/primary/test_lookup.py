@@ -7,19 +7,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from relay.primary.lookup import Dns, Exchanger, Values
-from tests.primary.nameserver import NameServer, serving
+from tests.peers.dns import DnsServer, serving
 
 ZONE = {
-    ("example.org.", "MX"): ["20 MX1.example.org.", "10 mx0.example.org."],
-    ("mx1.example.org.", "A"): ["192.0.2.1"],
-    ("mx1.example.org.", "AAAA"): ["2001:db8::1"],
-    ("1.2.0.192.in-addr.arpa.", "PTR"): ["MX1.example.org."],
-    ("nomx.example.", "A"): ["192.0.2.2"],
+    ("example.org", "MX"): ["20 MX1.example.org.", "10 mx0.example.org."],
+    ("mx1.example.org", "A"): ["192.0.2.1"],
+    ("mx1.example.org", "AAAA"): ["2001:db8::1"],
+    ("1.2.0.192.in-addr.arpa", "PTR"): ["MX1.example.org."],
+    ("nomx.example", "A"): ["192.0.2.2"],
 }
 
 
 @asynccontextmanager
-async def asked(seconds: float = 5.0) -> AsyncIterator[tuple[Dns, NameServer]]:
+async def asked(seconds: float = 5.0) -> AsyncIterator[tuple[Dns, DnsServer]]:
     async with serving(ZONE) as server:
         yield Dns(seconds, server=server.address), server
 
@@ -53,10 +53,11 @@ async def test_an_answer_says_how_long_it_holds() -> None:
 
 async def test_silence_and_failure_are_no_answers_and_end_in_time() -> None:
     async with asked(seconds=0.1) as (resolver, server):
-        server.silent = True
+        server.silent.add("")
         async with asyncio.timeout(5):
             assert await resolver.mail_exchangers("example.org") is None
             assert await resolver.addresses("mx1.example.org") is None
-        server.silent, server.broken = False, True
+        server.silent.clear()
+        server.broken.add("")
         async with asyncio.timeout(5):
             assert await resolver.names("192.0.2.1") is None
