@@ -225,7 +225,7 @@ async def test_the_standby_shows_what_the_primary_showed(make_front: MakeFront) 
     (event,) = await client.ok("CAPABILITY")
     assert isinstance(event, Data)
     words = set(client_data.capabilities(event.tokens))
-    assert {"IMAP4rev1", "IDLE", "MOVE"} <= words
+    assert {"IMAP4REV1", "IDLE", "MOVE"} <= words
     assert {"SORT", "X-OWN"}.isdisjoint(words)
     later = Offer(front.spool.store, front.spool.clock)
     await later.recall()
