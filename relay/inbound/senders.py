@@ -27,7 +27,8 @@ _LONGEST = 4096
 """Octets of a From field that are read."""
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"|\((?:[^()\\]|\\.)*+\)')
 """Quoted strings and comments: what nobody takes for an address."""
-_ADDRESS = re.compile(rb'[^\s<>(),;:"]++@[^\s<>(),;:"@]++|[^\s<>(),;:"@]++@')
+_ADDRESS = re.compile(rb'[^\s<>(),;:"@]++(?:@[^\s<>(),;:"@]*+)++')
+"""With as many @ as there are: the last one counts, as everywhere."""
 
 
 class Grant(msgspec.Struct, frozen=True):
