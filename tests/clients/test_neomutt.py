@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import pty
@@ -35,6 +36,8 @@ set realname = "Uma User"
 set editor = "{directory}/editor"
 set abort_unmodified = no
 set autoedit = yes
+set include = no
+set fast_reply = yes
 set confirm_append = no
 set confirm_create = no
 set copy = yes
@@ -144,11 +147,10 @@ def test_a_draft_is_kept(account: Account, neomutt: NeoMutt) -> None:
 
 
 def test_an_answer_is_sent_and_kept(newcomer: Account, tmp_path: Path) -> None:
-    newcomer.receives("question")
-    (tmp_path / "rc").touch()
-    mail = NeoMutt(newcomer, tmp_path)
     # To oneself: the answer is for its sender here, and its copy goes to Sent.
-    mail.keys(_find("question"), f"<reply><kill-line>{newcomer.address}<enter><enter>y<send-message>")
+    question = newcomer.letter("question", sender=newcomer.address)
+    asyncio.run(newcomer.office.arrives(question, newcomer.address))
+    NeoMutt(newcomer, tmp_path).keys(_find("question"), "<reply><send-message>")
     newcomer.until(lambda: set(newcomer.shows()) == {"question", "Re: question"}, "the answer is in INBOX")
     assert set(newcomer.shows("Sent")) == {"Re: question"}
     assert "\\Answered" in newcomer.shows()["question"]
