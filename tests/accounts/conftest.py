@@ -14,10 +14,9 @@ from relay.accounts.login import LoginService, LoginSettings
 from relay.accounts.names import Naming, NamingSettings
 from relay.accounts.tokens import Tokens
 from relay.core.clock import ManualClock
-from relay.store.sqlite import SqliteSettings, SqliteStore, open_store
-from relay.vault.bootstrap import open_vault
-from relay.vault.keys import KeyRing, init_key_file
+from relay.store.sqlite import SqliteStore
 from relay.vault.sealing import Vault
+from tests.spool.opening import opened
 
 
 @dataclass
@@ -57,18 +56,10 @@ class World:
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     """An open store and vault."""
-    key = tmp_path / "relay.key"
-    init_key_file(key)
-    store = await open_store(tmp_path / "relay.db", SqliteSettings())
     clock = ManualClock()
-
-    async def put_if_absent(name: str, value: bytes) -> bytes:
-        return await store.put_setting_if_absent(name, value, now=clock.now())
-
-    vault = await open_vault(KeyRing.load(key), store.setting, put_if_absent)
     naming = Naming(NamingSettings(default_domain="example.org", aliases={"sales@example.org": "bob@example.org"}))
-    made = World(tmp_path, store, vault, clock, naming, Credentials(store, vault))
-    yield made
-    for service in made.services:
-        service.close()
-    await store.close()
+    async with opened(tmp_path, clock) as (store, vault):
+        made = World(tmp_path, store, vault, clock, naming, Credentials(store, vault))
+        yield made
+        for service in made.services:
+            service.close()

@@ -17,10 +17,9 @@ from relay.spool.pressure import DiskRoom, Pressure, PressureSettings
 from relay.spool.queue import Queue
 from relay.spool.read import Reader
 from relay.store.records import Accepted
-from relay.store.sqlite import SqliteSettings, SqliteStore, open_store
-from relay.vault.bootstrap import open_vault
-from relay.vault.keys import KeyRing, init_key_file
+from relay.store.sqlite import SqliteStore
 from relay.vault.sealing import Vault
+from tests.spool.opening import opened
 
 ENVELOPE = Envelope("alice@sender.example", (Recipient("Bob@example.org"),))
 ORIGIN = Origin("192.0.2.7", 4711, "mail.sender.example")
@@ -52,40 +51,32 @@ class Spool:
 @asynccontextmanager
 async def open_spool(tmp_path: Path) -> AsyncIterator[Spool]:
     """A new spool in a folder."""
-    key = tmp_path / "relay.key"
-    init_key_file(key)
-    store = await open_store(tmp_path / "relay.db", SqliteSettings())
     clock = ManualClock()
-
-    async def put_if_absent(name: str, value: bytes) -> bytes:
-        return await store.put_setting_if_absent(name, value, now=clock.now())
-
-    vault = await open_vault(KeyRing.load(key), store.setting, put_if_absent)
-    made: list[Spool] = []
-    pressure = Pressure(tmp_path, PressureSettings(), room=lambda _: made[0].room)
-    spool = Spool(
-        path=tmp_path,
-        store=store,
-        vault=vault,
-        clock=clock,
-        pressure=pressure,
-        intake=Intake(
+    async with opened(tmp_path, clock) as (store, vault):
+        made: list[Spool] = []
+        pressure = Pressure(tmp_path, PressureSettings(), room=lambda _: made[0].room)
+        spool = Spool(
+            path=tmp_path,
             store=store,
             vault=vault,
             clock=clock,
             pressure=pressure,
-            settings=IntakeSettings(owner="edge-1/boot/0"),
-            account_of=lambda address: address,
-        ),
-        reader=Reader(store, vault),
-        queue=Queue(store, vault, clock, owner="edge-1/boot/0"),
-        mailboxes=Mailboxes(store, vault, clock),
-        room=DiskRoom(1 << 40, 1 << 20),
-    )
-    made.append(spool)
-    yield spool
-    await spool.intake.drain()
-    await store.close()
+            intake=Intake(
+                store=store,
+                vault=vault,
+                clock=clock,
+                pressure=pressure,
+                settings=IntakeSettings(owner="edge-1/boot/0"),
+                account_of=lambda address: address,
+            ),
+            reader=Reader(store, vault),
+            queue=Queue(store, vault, clock, owner="edge-1/boot/0"),
+            mailboxes=Mailboxes(store, vault, clock),
+            room=DiskRoom(1 << 40, 1 << 20),
+        )
+        made.append(spool)
+        yield spool
+        await spool.intake.drain()
 
 
 @pytest.fixture
