@@ -1,4 +1,4 @@
-"""Strangers and users at their worst against a running relay: bounded memory and time, clear words, nobody else hurt."""
+"""Strangers and users at their worst against a running relay: bounded memory and time, clear words, others unhurt."""
 
 from __future__ import annotations
 
