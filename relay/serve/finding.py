@@ -103,7 +103,10 @@ class _Needs:
         if not self._words or header is None or not header.isascii() or b"=?" in header:
             return False
         lower = header.lower()
-        return any(word not in lower for word in self._words)
+        for word in self._words:  # noqa: SIM110 -- a generator costs as much as all the rest
+            if word not in lower:
+                return True
+        return False
 
     def fields(self, header: bytes) -> _Fields:
         """Decoded values of those fields that matter."""
@@ -137,31 +140,32 @@ class _Finder:
 
     async def page(self, uids: Sequence[int], done: int) -> list[int]:
         """Those of a page that match."""
-        mailbox, needs = self._session.mailbox, self._needs
+        unsure = await self._session.mailbox.rows(uids)
         found: list[int] = []
-        unsure: list[_Message] = []
-        for row in await mailbox.rows(uids):
-            message = _Message(self._session, row, kept=needs.kept)
-            answer = message.evaluate(self._key) if needs.rows else None
-            if answer is None:
-                unsure.append(message)
-            elif answer:
-                found.append(row.uid)
+        if self._needs.rows:
+            answers = [(row, self._message(row).evaluate(self._key)) for row in unsure]
+            found = [row.uid for row, answer in answers if answer]
+            unsure = [row for row, answer in answers if answer is None]
         await self._pace.step(done)
         for start in range(0, len(unsure), SUMMARIES):
             found += await self._inside(unsure[start : start + SUMMARIES], done)
         return found
 
-    async def _inside(self, messages: Sequence[_Message], done: int) -> list[int]:
+    def _message(self, row: MessageRow) -> _Message:
+        return _Message(self._session, row, kept=self._needs.kept)
+
+    async def _inside(self, candidates: Sequence[MessageRow], done: int) -> list[int]:
         """UIDs of those that match once their text is looked at."""
         found: list[int] = []
-        summaries = await self._session.summaries.get([message.row for message in messages])
+        summaries = await self._session.summaries.get(candidates)
+        excludes = self._needs.excludes
         unsure: list[tuple[_Message, Summary]] = []
-        for message in messages:
-            summary = summaries.get(message.row.item)
+        for row in candidates:
+            summary = summaries.get(row.item)
+            if isinstance(summary, Summary) and excludes(summary.header):
+                continue
+            message = self._message(row)
             if isinstance(summary, Summary):
-                if self._needs.excludes(summary.header):
-                    continue
                 if await self._guarded(message, message.load_header(summary, self._needs.fields)):
                     answer = message.evaluate(self._key)
                     if answer is None:
