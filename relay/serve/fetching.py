@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _PAGE_OF_ROWS = 1000
 _BETWEEN = 32
 """Messages between two looks at the clock and at what waits to be written."""
+_BETWEEN_CONTENTS = 4
+"""The same where their contents are worked on (decoded, previewed)."""
 
 _DAMAGED = no("Some messages are not available", codes.UNAVAILABLE)
 _GONE = no("Some of the messages are gone", codes.EXPUNGEISSUED)  # RFC 5530 3
@@ -97,8 +99,9 @@ class _Fetching:
         if self._marks_seen:
             rows, told = await self._mark_seen(rows)
         talk, numbers = self._session.talk, self._mailbox.view.numbers([row.uid for row in rows])
-        for at in range(0, len(rows), _BETWEEN):
-            some = slice(at, at + _BETWEEN)
+        step = _BETWEEN_CONTENTS if self._contents_needed else _BETWEEN
+        for at in range(0, len(rows), step):
+            some = slice(at, at + step)
             if self._summaries_needed or self._contents_needed:
                 await self._some(rows[some], numbers[some], summaries, contents, told)
             else:

@@ -11,7 +11,7 @@ from relay.proto.imap import codes
 if TYPE_CHECKING:
     from relay.serve.session import Session
 
-SLICE = 0.01
+SLICE = 0.005
 """Seconds of work between two looks at what else there is to do."""
 
 
