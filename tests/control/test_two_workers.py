@@ -60,7 +60,8 @@ async def test_operators_at_two_machines_race_and_none_is_lost(tmp_path: Path) -
                 # Whatever the other one does at this moment, it does not take this back.
                 assert decode_overrides(await store.setting(OVERRIDE))[service] is override
 
-        await asyncio.gather(operate(one, Service.SMTP), operate(two, Service.IMAP), operate(two, Service.LOGIN))
+        turns = zip(Service, (one, two, two, one), strict=True)
+        await asyncio.gather(*(operate(store, service) for service, store in turns))
         await until(lambda: all(board.override(service) is Override.NORMAL for service in Service))
 
 
