@@ -22,6 +22,8 @@ pytestmark = pytest.mark.peers
 _ITEMS = 60
 """Sections asked for in one FETCH."""
 _SENDERS = 8
+_TOGETHER = 50
+"""Messages of one APPEND (RFC 3502)."""
 _OFFSETS = (0, 1, 2, 10, 77, 1000, 100_000)
 _COUNTS = (1, 2, 3, 64, 1024, 10**9)
 _FIELDS = ("subject", "FROM", "Content-Type", "X-None", "received")
@@ -111,8 +113,8 @@ def same(pairing: Pairing) -> Iterator[Same]:
         assert ours.ok(b"SELECT INBOX").named(b"EXISTS") == [[len(contents)]]
         order = [fetched[b"BODY[]"] for fetched in ours.ok(b"FETCH 1:* BODY.PEEK[]").fetched().values()]
         assert sorted(order) == sorted(contents)
-        for message in order:
-            theirs.ok(b"APPEND INBOX " + literal(message))
+        for start in range(0, len(order), _TOGETHER):
+            theirs.ok(b"APPEND INBOX " + b" ".join(map(literal, order[start : start + _TOGETHER])))
         assert theirs.ok(b"SELECT INBOX").named(b"EXISTS") == [[len(contents)]]
         yield Same(ours, theirs, [contents[message] for message in order])
 
@@ -182,6 +184,28 @@ def test_old_forms_and_seen(same: Same) -> None:
             if ours != theirs:
                 wrong.append(f"{same.names[number - 1]}: {form}\n   ours {_short(ours)}\n theirs {_short(theirs)}")
     assert not wrong, f"{len(wrong)} differ\n" + "\n".join(wrong[:10])
+
+
+def test_what_only_append_brings(pairing: Pairing) -> None:
+    """Bare CR, which SMTP refuses, is kept by both."""
+    odd = {name: message for name, message in corpus().items() if not _takes(message) and b"\0" not in message}
+    assert odd
+    user = pairing.user()
+    with pairing.ours(user) as ours, pairing.theirs(user) as theirs:
+        for wire in (ours, theirs):
+            for message in odd.values():
+                wire.ok(b"APPEND INBOX " + literal(message))
+            wire.ok(b"SELECT INBOX")
+        same = Same(ours, theirs, list(odd))
+        wrong = [
+            difference
+            for number in range(1, len(odd) + 1)
+            for difference in same.compare(
+                number,
+                ["ENVELOPE", "BODY", "BODYSTRUCTURE", *(f"BODY.PEEK[{label}]" for label in same.labels(number))],
+            )
+        ]
+    assert not wrong, "\n".join(wrong)
 
 
 _FOUND_BY_BOTH = (

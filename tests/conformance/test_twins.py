@@ -13,7 +13,7 @@ from tests.conformance.twins import Side, Twins
 pytestmark = pytest.mark.peers
 
 SEEDS = (1, 2, 3)
-STEPS = 120
+STEPS = 80
 
 
 @pytest.mark.parametrize("seed", SEEDS)
