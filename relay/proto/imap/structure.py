@@ -80,10 +80,7 @@ def _multipart(part: Part, *, extended: bool) -> bytes:
 def _extension(part: Part) -> list[bytes]:
     disposition = part.disposition
     shown = b"NIL" if disposition is None else b"(%b %b)" % (string(disposition.type), _params(disposition.params))
-    if not part.language:
-        language = b"NIL"
-    else:
-        language = b"(" + b" ".join(string(tag) for tag in part.language) + b")"
+    language = b"(" + b" ".join(string(tag) for tag in part.language) + b")" if part.language else b"NIL"
     return [shown, language, nstring(part.location)]
 
 
