@@ -185,7 +185,7 @@ def _validity(what: str, ends: float) -> Step:
 
 async def _primary(config: Config) -> list[Step]:
     """The same questions as the node's own probes, and the answers in full."""
-    from relay import wiring
+    from relay import wiring, wiring_submission
     from relay.core.mode import Service
     from relay.primary.health import Prober
     from relay.primary.imap import ImapPrimary
@@ -197,7 +197,8 @@ async def _primary(config: Config) -> list[Step]:
     try:
         smtp = wiring.smtp_primary(config, primary.smtp, final_timeout=timeout) if primary.smtp else None
         imap = ImapPrimary(wiring.imap_primary(primary.imap)) if primary.imap else None
-        prober = Prober(smtp, imap, timeout=timeout, clock=SystemClock())
+        submission = wiring_submission.primary(config)
+        prober = Prober(smtp, imap, submission, timeout=timeout, clock=SystemClock())
     except (ConfigFault, OSError) as error:
         return [Step("primary", "fail", str(error))]
     asked = []
@@ -206,6 +207,8 @@ async def _primary(config: Config) -> list[Step]:
     if primary.imap:
         where = f"{primary.imap.host}:{primary.imap.port}"
         asked += [(Service.IMAP, where, prober.imap), (Service.LOGIN, where, prober.login)]
+    if primary.submission:
+        asked.append((Service.SUBMISSION, f"{primary.submission.host}:{primary.submission.port}", prober.submission))
     steps = []
     for (service, where, _), probe in zip(asked, await asyncio.gather(*(ask() for *_, ask in asked)), strict=True):
         slow = probe.ok and probe.seconds > config.failover.timeout
