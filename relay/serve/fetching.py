@@ -105,16 +105,16 @@ class _Fetching:
             if self._summaries_needed or self._contents_needed:
                 await self._some(rows[some], numbers[some], summaries, contents, told)
             else:
-                makers = self._makers
-                talk.send(
-                    b"".join(
-                        b"* %d FETCH (%b)\r\n" % (number, b" ".join([make(row, None, None) or b"" for make in makers]))
-                        for row, number in zip(rows[some], numbers[some], strict=True)
-                    )
-                )
+                talk.send(self._at_hand(rows[some], numbers[some]))
             if talk.full:
                 await talk.settle()
             await pace.step(done)
+
+    def _at_hand(self, rows: Sequence[MessageRow], numbers: Sequence[int]) -> bytes:
+        """Responses of which the rows know everything."""
+        columns = [[make(row, None, None) or b"" for row in rows] for make in self._makers]
+        words = columns[0] if len(columns) == 1 else map(b" ".join, zip(*columns, strict=True))
+        return b"".join([b"* %d FETCH (%b)\r\n" % pair for pair in zip(numbers, words, strict=True)])
 
     async def _some(
         self,

@@ -47,7 +47,8 @@ class Selected:
         self._own: dict[int, int] = {}
         """UID -> `seq` up to which this session knows the flags, for changes that the feed has yet to bring."""
         self._early: list[Change] | None = []
-        self._recent_from = 0
+        self.recent_from = 0
+        """The first UID that is new to this session."""
         self._leave: Callable[[], None] = lambda: None
         self._on_change: Callable[[], None] = lambda: None
 
@@ -61,7 +62,7 @@ class Selected:
             raise
         self._base = max(self._base, shelf.seen)
         self.view = SeqView(shelf.uids)
-        self._recent_from = max(self.view.largest_uid + 1, self.folder.row.uidnext)
+        self.recent_from = max(self.view.largest_uid + 1, self.folder.row.uidnext)
         early, self._early = self._early or [], None
         for change in early:
             self._heard(change)
@@ -84,7 +85,7 @@ class Selected:
 
     def is_recent(self, uid: int) -> bool:
         """New since this session selected the mailbox: nobody knows who else was told (RFC 3501 2.3.2)."""
-        return uid >= self._recent_from and self.knows_recent
+        return uid >= self.recent_from and self.knows_recent
 
     def recent(self) -> int:
         """How many are."""

@@ -80,14 +80,21 @@ def _attribute(item: Attribute, mailbox: Selected, mailboxes: Mailboxes) -> Make
     label = item.value + b" "
 
     shown: dict[tuple[int, tuple[int, ...], bool], bytes] = {}
+    plain: dict[int, bytes] = {}
+    """Of what most messages are: old, and without keywords."""
 
     def flags(row: MessageRow, summary: Summary | None, content: bytes | None) -> bytes:
-        key = (row.flags, row.keywords, mailbox.is_recent(row.uid))
+        old = row.uid < mailbox.recent_from
+        if old and not row.keywords and (word := plain.get(row.flags)) is not None:
+            return word
+        key = (row.flags, row.keywords, not old and mailbox.knows_recent)
         word = shown.get(key)
         if word is None:
             word = b"FLAGS (" + mailbox.flags(row).encode(recent=key[2]) + b")"
             if len(shown) < _COMBINATIONS:
                 shown[key] = word
+        if old and not row.keywords:
+            plain[row.flags] = word
         return word
 
     makers: dict[Attribute, Maker] = {
