@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tests.bench.report import Figure, median_figure
 from tests.bench.stands import postfix_queue, relay_alone, watch
 from tests.peers.ports import free_port
 from tests.peers.postfix import Postfix
+from tests.peers.process import Peer
 from tests.peers.relay import Relay, RelaySettings
 from tests.peers.smtptools import SmtpSink, smtp_source
 
@@ -35,6 +36,7 @@ def accept(effort: Effort) -> Iterator[Figure]:
     down = free_port()
     with relay_alone() as relay, postfix_queue(down, hold=False) as queue, postfix_queue(down, hold=True) as hold:
         ports = {"relay": relay.mx_port, "queue": queue.port, "hold": hold.port}
+        peers: Mapping[str, Peer] = {"relay": relay, "queue": queue, "hold": hold}
         for label, size in SIZES.items():
             rates: dict[str, list[float]] = {name: [] for name in ports}
             for port in ports.values():
@@ -43,7 +45,8 @@ def accept(effort: Effort) -> Iterator[Figure]:
                 # Each round starts with another one, so that a slow minute of the machine hits all.
                 order = [list(ports)[(number + step) % 3] for step in range(3)]
                 for name in order:
-                    load = smtp_source(ports[name], messages=effort.messages(size), size=size)
+                    with _alone(name, peers):
+                        load = smtp_source(ports[name], messages=effort.messages(size), size=size)
                     rates[name].append(load.per_second)
             yield median_figure(
                 f"durable accept, {label}, 20 sessions",
@@ -60,6 +63,19 @@ def accept(effort: Effort) -> Iterator[Figure]:
                 against="Postfix, accept only (HOLD)",
                 yardstick=statistics.median(rates["hold"]),
             )
+
+
+@contextlib.contextmanager
+def _alone(name: str, peers: Mapping[str, Peer]) -> Iterator[None]:
+    """The others stand still: a queue manager's retries and our work ahead of readers are nobody else's time."""
+    others = [peer for other, peer in peers.items() if other != name]
+    for peer in others:
+        peer.stall()
+    try:
+        yield
+    finally:
+        for peer in others:
+            peer.cont()
 
 
 def replay(effort: Effort) -> Iterator[Figure]:
