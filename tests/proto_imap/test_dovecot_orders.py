@@ -130,7 +130,7 @@ SUBSCRIBED = {"a/b", "Drafts", "Junk", "Sent", "Trash"}
 
 
 def test_list(dovecot: Dovecot) -> None:
-    with dovecot.login(PEOPLE[1]) as client:
+    with dovecot.login(PEOPLE[-1]) as client:
         for name in FOLDERS:
             client.create(f'"{name}"')
         client.subscribe("a/b")

@@ -61,7 +61,11 @@ def test_charset(name: bytes, python: str) -> None:
     assert charset(name) == python
 
 
-@given(st.text(max_size=200), st.sampled_from(["utf-8", "utf-16", "iso-2022-jp", "gb18030"]), st.integers(1, 9))
+PLAIN = st.characters(exclude_characters="\x0e\x0f\x1b", exclude_categories=["Cs"])
+"""No shifts and escapes: where they are text, an encoder makes of them what no decoder takes."""
+
+
+@given(st.text(PLAIN, max_size=200), st.sampled_from(["utf-8", "utf-16", "iso-2022-jp", "gb18030"]), st.integers(1, 9))
 def test_blocks_change_nothing(text: str, name: str, size: int) -> None:
     """Escapes, groups and characters split between blocks come together again."""
     raw = text.encode(name, "ignore")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -170,12 +171,14 @@ class Site:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that nobody has now; held together so that they differ."""
-    held = [socket.create_server((HOST, 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in held]
-    for server in held:
-        server.close()
-    return ports
+    """Ports that nobody has now, below those that the kernel gives to outgoing connections: it would take one of them
+    while the server that it is meant for is down."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = secrets.choice(range(15_000, 32_000))
+        with contextlib.suppress(OSError), socket.create_server((HOST, port)):
+            ports.append(port)
+    return ports if len(set(ports)) == count else _free_ports(count)
 
 
 def _greets(port: int, greeting: bytes) -> bool:
