@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import dataclasses
 import random
+import signal
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -213,7 +214,12 @@ class Site:
                 if not self.relay.running:
                     self.deaths += 1
                     await asyncio.to_thread(self.relay.kill)
-                    await asyncio.to_thread(self.relay.start)
+                    try:
+                        await asyncio.to_thread(self.relay.start)
+                    except PeerFailed as failed:
+                        # A SIGKILL may hit it while it starts; what ends in any other way is a fault of its own.
+                        if f"ended with {-signal.SIGKILL}" not in str(failed):
+                            raise
 
         async with asyncio.TaskGroup() as group:
             group.create_task(keep())
