@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
-import tempfile
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
-
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from relay.core.errors import RelayError
 from relay.core.ids import ItemId
 from relay.core.item import LEGAL, ItemState, RecipientState
-from relay.store.api import Store
-from relay.store.memory import MemoryStore
 from relay.store.records import FlagChange, Lease, Outcome, RecipientResult, Route
-from relay.store.sqlite import SqliteSettings, SqliteStore, open_store
-from tests.store.samples import JOURNAL, NOW, account, item_id, new_item
+from tests.store.samples import JOURNAL, account, item_id, new_item
+from tests.store.two_engines import TwoEngines
 
 NAMES = ("ann", "bob", "-")
 STATES = st.sampled_from(list(ItemState))
@@ -31,39 +21,12 @@ RESULTS = st.lists(
 SECONDS = st.sampled_from([0.0, 5.0, 10.0])
 
 
-class Lives(RuleBasedStateMachine):
+class Lives(TwoEngines):
     """Two engines, one story."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.folder = Path(tempfile.mkdtemp())
-        self.model = MemoryStore()
-        self.sqlite: SqliteStore = self.loop.run_until_complete(
-            open_store(self.folder / "relay.db", SqliteSettings(lazy_delay=0.0))
-        )
-        self.now = NOW
-        self.count = 0
         self.leases: list[Lease] = []
-
-    def teardown(self) -> None:
-        self.loop.run_until_complete(self.sqlite.close())
-        self.loop.run_until_complete(self.loop.shutdown_default_executor())
-        self.loop.close()
-        shutil.rmtree(self.folder)
-
-    async def _outcome(self, store: Store, call: Callable[[Store], Awaitable[Any]]) -> Any:
-        try:
-            return await call(store)
-        except (RelayError, KeyError, ValueError) as error:
-            return type(error)
-
-    def both(self, call: Callable[[Store], Awaitable[Any]]) -> Any:
-        """The answer, which must be the same."""
-        expected = self.loop.run_until_complete(self._outcome(self.model, call))
-        actual = self.loop.run_until_complete(self._outcome(self.sqlite, call))
-        assert actual == expected
-        return expected
 
     def items(self) -> list[ItemId]:
         """Ids of all that were ever tried."""

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
-import tempfile
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
-
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 
-from relay.core.errors import RelayError
 from relay.core.item import ItemState
-from relay.store.api import Store
 from relay.store.mailbox_records import (
     CreateFolder,
     DeleteFolder,
@@ -27,10 +18,9 @@ from relay.store.mailbox_records import (
     Unsubscribe,
     Usage,
 )
-from relay.store.memory import MemoryStore
 from relay.store.records import FlagChange, SystemFlag
-from relay.store.sqlite import SqliteSettings, SqliteStore, open_store
 from tests.store.samples import JOURNAL, NOW, account, item_id, name_of, new_item, new_message, word
+from tests.store.two_engines import TwoEngines
 
 USERS = st.sampled_from(["ann", "bob"])
 BOXES = st.integers(1, 7)
@@ -54,42 +44,15 @@ def changes_of(boxes: list[int]) -> st.SearchStrategy[list[FolderChange]]:
     return st.one_of(*(each.map(lambda change: [change]) for each in one), renames, renames)
 
 
-class UserLives(RuleBasedStateMachine):
+class UserLives(TwoEngines):
     """Two engines, one story."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.folder = Path(tempfile.mkdtemp())
-        self.model = MemoryStore()
-        self.sqlite: SqliteStore = self.loop.run_until_complete(
-            open_store(self.folder / "relay.db", SqliteSettings(lazy_delay=0.0))
-        )
-        self.now = NOW
-        self.count = 0
         self.highest: dict[int, int] = {}
         """Mailbox -> the highest UID that was ever seen in it."""
         self.shown: dict[tuple[bytes, bytes], dict[int, int]] = {}
         """(account, name) -> UIDVALIDITY -> the mailbox that showed it."""
-
-    def teardown(self) -> None:
-        self.loop.run_until_complete(self.sqlite.close())
-        self.loop.run_until_complete(self.loop.shutdown_default_executor())
-        self.loop.close()
-        shutil.rmtree(self.folder)
-
-    async def _outcome(self, store: Store, call: Callable[[Store], Awaitable[Any]]) -> Any:
-        try:
-            return await call(store)
-        except (RelayError, KeyError, ValueError) as error:
-            return type(error)
-
-    def both(self, call: Callable[[Store], Awaitable[Any]]) -> Any:
-        """The answer, which must be the same."""
-        expected = self.loop.run_until_complete(self._outcome(self.model, call))
-        actual = self.loop.run_until_complete(self._outcome(self.sqlite, call))
-        assert actual == expected
-        return expected
 
     @initialize()
     def begin(self) -> None:
