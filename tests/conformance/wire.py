@@ -23,6 +23,10 @@ class Hung(AssertionError):
     """The server hung up."""
 
 
+class Garbled(AssertionError):
+    """An answer that is not what it announces, or not IMAP."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Reply:
     """The answer to one command."""
@@ -104,7 +108,7 @@ class Wire:
         return tag
 
     def finish(self, tag: bytes) -> Reply:
-        """Read up to a tagged answer. Hung."""
+        """Read up to a tagged answer. Hung, Garbled."""
         untagged: list[list[Any]] = []
         head = tag + b" "
         while True:
@@ -147,8 +151,9 @@ def _status(text: bytes) -> tuple[str, bytes, bytes]:
 
 
 def values(line: bytes) -> list[Any]:
-    """An untagged response, without its `*`, as values."""
-    assert line.startswith(b"* "), line[:200]
+    """An untagged response, without its `*`, as values. Garbled."""
+    if not line.startswith(b"* "):
+        raise Garbled(line[:200])
     status = _STATUS.fullmatch(line[2:])
     if status is not None:
         return [status[1].upper(), status[2] or b""]
@@ -163,13 +168,14 @@ def values(line: bytes) -> list[Any]:
 
 
 def read(line: bytes, at: int) -> tuple[Any, int]:
-    """One value at an offset, and where it ends."""
+    """One value at an offset, and where it ends. Garbled."""
     here = line[at : at + 1]
     if here == b"(":
         found = []
         at += 1
         while line[at : at + 1] != b")":
-            assert at < len(line) - 2, line[-200:]
+            if at >= len(line) - 2:
+                raise Garbled(line[-200:])
             value, at = read(line, at)
             found.append(value)
             if line[at : at + 1] == b" ":
@@ -186,7 +192,8 @@ def read(line: bytes, at: int) -> tuple[Any, int]:
         stop = start + int(line[line.index(b"{", at) + 1 : end])
         return line[start:stop], stop
     match = _ATOM.match(line, at)
-    assert match is not None, line[max(0, at - 100) : at + 100]
+    if match is None:
+        raise Garbled(line[max(0, at - 100) : at + 100])
     atom, at = match[0], match.end()
     if line[at : at + 1] == b"[":
         end = line.index(b"]", at) + 1
