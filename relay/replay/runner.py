@@ -247,8 +247,6 @@ class Runner:
         if decision is None:
             self._empty_since = None
             return
-        if decision.state is ItemState.PENDING and not decision.retry:
-            self._empty_since = None
         self._judge(attempt, decision)
         settling = self._spawn(self._settle(attempt, decision, phase))
         self._settling.add(settling)
@@ -256,6 +254,8 @@ class Runner:
 
     async def _settle(self, attempt: Attempt, decision: Decision, phase: int | None) -> None:
         await attempt.settle(decision)
+        if decision.state is ItemState.PENDING and not decision.retry:
+            self._empty_since = None
         if phase is None or decision.state is not ItemState.DELIVERED or attempt.verdict == Verdict():
             return
         if phase != self._canaries_of:
