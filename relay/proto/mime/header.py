@@ -172,6 +172,20 @@ def scan(data: bytes, limits: HeaderLimits = HeaderLimits()) -> HeaderSection:  
     return HeaderSection(section, tuple(iter_fields(section, 0, len(section), limits.fields)), complete)
 
 
+_MESSAGE_ID_FIELD = FieldFinder((b"message-id",))
+
+
+def find_message_id(data: bytes, limits: HeaderLimits) -> bytes | None:
+    """`scan(data, limits).message_id()`, in most cases without a look at the other fields."""
+    end = header_end(data[: limits.size] if len(data) > limits.size else data)
+    section = data[: end if end >= 0 else limits.size]
+    for field in _MESSAGE_ID_FIELD.find(section, 1):
+        if section.count(b"\n", 0, field.start) + 1 >= limits.fields:  # as many fields perhaps: it may be one too many
+            return scan(data, limits).message_id()
+        return HeaderSection(section, (field,)).message_id()
+    return None
+
+
 class HeaderScanner:
     """Collects the header section from a stream of blocks, never more than `limits.size` bytes of it."""
 
