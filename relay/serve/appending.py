@@ -47,6 +47,8 @@ class Upload:
         self._batch: Batch | None = None
         self._folder: Folder | None = None
         self._name = ""
+        self._head: tuple[c.AppendHead, int] | None = None
+        """Of the first message, and of how many tokens it was read."""
         self._draft: AppendDraft | None = None
         self._replaced: tuple[Folder, int] | None = None
         self._messages = 0
@@ -102,6 +104,8 @@ class Upload:
             if answer.status != "OK":
                 return answer
             head = head.append
+        elif self._head is None:
+            self._head = (head, len(offered.tokens))
         if self._batch is None:
             self._name = head.mailbox
             # Who has sent the message already gains nothing by an early answer: the commit decides in any case.
@@ -158,6 +162,10 @@ class Upload:
         assert self._draft is not None
         await self._draft.write(block)
         return DONE
+
+    def parsed(self, frame: Frame) -> grammar.Parsed | None:
+        """The command, as far as that is known without reading it again."""
+        return None if self._head is None else grammar.completed(*self._head, frame.tokens)
 
     @property
     def replaced(self) -> list[int]:

@@ -143,8 +143,12 @@ class Session:
 
     async def _frame(self, frame: Frame) -> tuple[str, str]:
         """Name and status, for the figures."""
-        parsed, tag = grammar.parse(frame.tokens, utf8=self.utf8, offers=self.offers), frame.tag
-        self.tag = tag
+        self.tag = tag = frame.tag
+        parsed: grammar.Parsed | grammar.Invalid | None = None
+        if self._upload is not None:
+            parsed = self._upload.parsed(frame)
+        if parsed is None:
+            parsed = grammar.parse(frame.tokens, utf8=self.utf8, offers=self.offers)
         if isinstance(parsed, grammar.Invalid):
             if parsed.bad_charset:
                 self.talk.no(tag, parsed.text, b"BADCHARSET (US-ASCII UTF-8)")  # RFC 9051 6.4.4

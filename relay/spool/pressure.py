@@ -8,12 +8,16 @@ gigabyte. The reserve leaves room for the write-ahead log, for replay's own reco
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from relay.obs.metrics import Lack
+
+_RECENT = 0.02
+"""Seconds."""
 
 
 class DiskRoom(msgspec.Struct, frozen=True):
@@ -30,6 +34,24 @@ def disk_room(path: Path) -> DiskRoom:
     return DiskRoom(stat.f_bavail * stat.f_frsize, stat.f_favail if stat.f_files else -1)
 
 
+class RecentRoom:
+    """`disk_room`, asked again after some milliseconds: what others write meanwhile is far less than the reserve."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._room: DiskRoom | None = None
+        self._until = 0.0
+
+    def __call__(self, path: Path) -> DiskRoom:
+        """OSError."""
+        now = self._clock()
+        if self._room is None or now >= self._until:
+            self._room = None  # where it cannot be asked nothing is known
+            self._room = disk_room(path)
+            self._until = now + _RECENT
+        return self._room
+
+
 class PressureSettings(msgspec.Struct, frozen=True):
     """Thresholds; see `[disk]` in the configuration."""
 
@@ -40,21 +62,21 @@ class PressureSettings(msgspec.Struct, frozen=True):
 
 
 class Pressure:
-    """The gate. Synchronous and cheap (one statvfs)."""
+    """The gate. Synchronous and cheap (a statvfs now and then)."""
 
     def __init__(
         self,
         data_dir: Path,
         settings: PressureSettings,
         *,
-        room: Callable[[Path], DiskRoom] = disk_room,
+        room: Callable[[Path], DiskRoom] | None = None,
         refused: Callable[[Lack], None] | None = None,
     ) -> None:
         """`refused` is told of every message that may not begin."""
         self._refused = refused
         self._dir = data_dir
         self._settings = settings
-        self._room = room
+        self._room = RecentRoom() if room is None else room
         self._admitted = 0
 
     def admits(self, size: int | None) -> bool:
