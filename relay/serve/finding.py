@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from relay.core.errors import Damaged
 from relay.proto.imap import search as keys
 from relay.proto.imap import text
-from relay.proto.imap.columns import sieve
+from relay.proto.imap.columns import places, sieve
 from relay.proto.imap.flags import Flags
+from relay.proto.imap.seqview import SeqView
 from relay.proto.mime.header import FieldFinder
 from relay.serve import bodies
 from relay.serve.pace import Pace
@@ -32,8 +33,35 @@ _PAGE = 1000
 _Fields = dict[str, list[str]]
 
 
-async def find(session: Session, wanted: keys.Key) -> list[int]:
-    """UIDs of the messages that meet a key, ascending. NotNow, Gone."""
+class Found:
+    """Messages that meet a key, in ascending order."""
+
+    __slots__ = ("_places", "_uids", "_view")
+
+    def __init__(self, view: SeqView, *, places: Sequence[int] | None = None, uids: list[int] | None = None) -> None:
+        """Either is enough; `places` are numbers that begin with 0."""
+        self._view = view
+        self._places = places
+        self._uids = uids
+
+    @property
+    def uids(self) -> list[int]:
+        """Their UIDs."""
+        if self._uids is None:
+            known = self._view.uids()
+            self._uids = [known[place] for place in self._places or ()]
+        return self._uids
+
+    @property
+    def numbers(self) -> list[int]:
+        """Their message numbers."""
+        if self._places is not None:
+            return [place + 1 for place in self._places]
+        return self._view.numbers(self.uids)
+
+
+async def find(session: Session, wanted: keys.Key) -> Found:
+    """The messages that meet a key. NotNow, Gone."""
     mailbox, view = session.mailbox, session.mailbox.view
     key = keys.bind(
         wanted,
@@ -44,10 +72,12 @@ async def find(session: Session, wanted: keys.Key) -> list[int]:
     )
     shelf = await session.services.mailboxes.shelf(mailbox.folder)
     column = None
-    if shelf is not None and shelf.uids == view.uids():  # nothing is there that is yet to be told
+    if shelf is not None and (
+        shelf.uids is view.uids() or shelf.uids == view.uids()
+    ):  # nothing is there that is yet to be told
         column = sieve(key, shelf.flags)
         if column is not None and column.exact:
-            return list(compress(view.uids(), column.column))
+            return Found(view, places=places(column.column))
     candidates = _candidates(key, mailbox)
     if column is not None:
         kept = set(compress(view.uids(), column.column))
@@ -58,7 +88,7 @@ async def find(session: Session, wanted: keys.Key) -> list[int]:
     for start in range(0, len(candidates), _PAGE):
         found += await finder.page(candidates[start : start + _PAGE], start)
     found.sort()
-    return found
+    return Found(view, uids=found)
 
 
 def _candidates(key: keys.Key, mailbox: Selected) -> Sequence[int]:
