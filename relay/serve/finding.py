@@ -16,6 +16,7 @@ from relay.proto.imap import search as keys
 from relay.proto.imap import text
 from relay.proto.imap.columns import places, sieve
 from relay.proto.imap.flags import Flags
+from relay.proto.imap.plain import may_have
 from relay.proto.imap.seqview import SeqView
 from relay.proto.mime.header import FieldFinder
 from relay.serve import bodies
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 _PAGE = 1000
 """Rows looked at together."""
+_UNKNOWN = b"=?"
+"""For a header that is not at hand: what it says has to be decoded in any case."""
 _Fields = dict[str, list[str]]
 
 
@@ -128,15 +131,11 @@ class _Needs:
         """Whether a row can decide anything."""
         self._words = _words(key)
 
-    def excludes(self, header: bytes | None) -> bool:
-        """Whether the octets of a header show at once that the message is not meant, without decoding anything."""
-        if not self._words or header is None or not header.isascii() or b"=?" in header:
-            return False
-        lower = header.lower()
-        for word in self._words:  # noqa: SIM110 -- a generator costs as much as all the rest
-            if word not in lower:
-                return True
-        return False
+    def may_meet(self, headers: Sequence[bytes | None]) -> Sequence[int]:
+        """Places of those that do not show at once, in their bare octets, that the message is not meant."""
+        if not self._words:
+            return range(len(headers))
+        return may_have(self._words, [_UNKNOWN if header is None else header for header in headers])
 
     def fields(self, header: bytes) -> _Fields:
         """Decoded values of those fields that matter."""
@@ -188,12 +187,10 @@ class _Finder:
         """UIDs of those that match once their text is looked at."""
         found: list[int] = []
         summaries = await self._session.summaries.get(candidates)
-        excludes = self._needs.excludes
         unsure: list[tuple[_Message, Summary]] = []
-        for row in candidates:
-            summary = summaries.get(row.item)
-            if isinstance(summary, Summary) and excludes(summary.header):
-                continue
+        known = [(row, summaries.get(row.item)) for row in candidates]
+        headers = [summary.header if isinstance(summary, Summary) else None for _, summary in known]
+        for row, summary in [known[place] for place in self._needs.may_meet(headers)]:
             message = self._message(row)
             if isinstance(summary, Summary):
                 if await self._guarded(message, message.load_header(summary, self._needs.fields)):
