@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 from relay.obs.metrics import ServeMetrics
+from relay.primary.alarm import Alarm
 from relay.primary.stream import HIGH_WATER, Closed, Stream
 from relay.proto.imap import encode
 from relay.proto.imap.limits import BEFORE_LOGIN
 from relay.proto.imap.receiver import ContinueWanted, Event, Receiver, Rejected
-from relay.serve.alarm import Alarm
 
 _GATHER = 64 * 1024
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from relay.serve.alarm import Alarm
+from relay.primary.alarm import Alarm
 
 
 async def test_it_rings_when_the_last_deadline_is_over() -> None:
