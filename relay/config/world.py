@@ -68,9 +68,15 @@ class WorldSection(Section):
         word is trusted.""",
     )
     own_names: Domains = key(
-        [], "Further names that MX records may call this relay by: never delivered to.", example=["mx2.example.org"]
+        [],
+        "Further names that MX records may call this relay by: never delivered to; their postmaster is ours.",
+        example=["mx2.example.org"],
     )
-    own_addresses: Addresses = key([], "Addresses of this relay, the same.", example=["192.0.2.25"])
+    own_addresses: Addresses = key(
+        [],
+        "Addresses of this relay, the same; those that listen.mx names need not be repeated.",
+        example=["192.0.2.25"],
+    )
     connections: int = key(40, "Connections at a time, over all servers.", ge=1, le=1000)
     dkim: Annotated[tuple[DkimSection, ...], BeforeValidator(split_list)] = key(
         [],
