@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator
 
 from relay.config.faults import wrong
 from relay.config.sections import UpstreamSection
@@ -34,14 +34,6 @@ class SmarthostSection(UpstreamSection):
     user: str = key("", "Login; empty = none. PLAIN or LOGIN, whichever the server has.", example="relay")
     password_file: File | None = key(None, "Its password.", example="/run/secrets/smarthost")
     connections: int = key(10, "Connections at a time.", ge=1, le=1000)
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if self.user and self.password_file is None:
-            raise wrong("user needs password_file", "Set both or neither")
-        if self.user and self.tls is TlsMode.NONE:
-            raise wrong("the password would go out in clear", "Set tls = starttls or implicit")
-        return self
 
 
 class DkimSection(Section):
