@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 
+import msgspec
+
 from relay.accounts.login import Verdict as LoginVerdict
 from relay.core.errors import NotNow
 from relay.core.reply import Reply
@@ -143,6 +145,9 @@ class Verbs(Connection):
         if session.body is not None:
             raise CommandFault(replies.IN_CHUNKS)
         recipient = parse_rcpt(argument, self._parameters(), smtputf8=mailing.command.smtputf8)
+        here = self.transport.get_extra_info("sockname") if self.transport is not None else None
+        heard = self.services.postmaster.heard(recipient.address, here[0] if here else None)  # RFC 5321 4.5.1
+        recipient = msgspec.structs.replace(recipient, address=heard)
         await self.flush_if_waiting()
         answer = await mailing.rcpt(recipient)
         outcome: RecipientOutcome = "accepted" if answer.positive else "refused" if answer.permanent else "deferred"
