@@ -29,6 +29,7 @@ from relay.core.item import ItemState
 from relay.core.mode import REPLAYS, Mode, ModeBoard, Service, Signal
 from relay.obs.logs import logger
 from relay.obs.metrics import ReplayMetrics, SpoolMetrics
+from relay.obs.records import records
 from relay.primary.pacing import Pacer
 from relay.replay.again import SecondLook
 from relay.replay.attempt import Attempt, Attempts, counts_for_gate
@@ -36,7 +37,7 @@ from relay.replay.destination import Destination
 from relay.replay.eyes import Eyes, open_now, usable
 from relay.replay.gate import Gate, GateSettings, GateState
 from relay.replay.hold import Holding
-from relay.replay.outcome import Decision, Result, Verdict
+from relay.replay.outcome import Decision, Result, Verdict, code_of
 from relay.replay.settings import PAUSED, ReplaySettings
 from relay.spool.queue import Queue
 from relay.spool.read import Reader
@@ -45,6 +46,7 @@ from relay.store.api import StoreUnavailable
 from relay.store.records import Change, ChangeKind, ItemRow, Route
 
 _log = logger("replay")
+_said = records("replay")
 _STEADY = 5.0
 """Seconds of recovery after which it may end although the queue is never empty."""
 
@@ -295,6 +297,14 @@ class Runner:
         if decision.result in (Result.DELIVERED, Result.DEFERRED):
             self._pacer.note(soft=decision.result is Result.DEFERRED, seconds=attempt.seconds)
         verdict = attempt.verdict
+        _said.info(
+            "replayed",
+            item=attempt.row.id,
+            route=self._destination.route,
+            result=decision.result,
+            code=code_of(verdict),
+            seconds=round(attempt.seconds, 3),
+        )
         closing = verdict is not None and any(reply.code == 421 for _, reply in verdict.replies)
         if verdict is not None and (verdict.evidence or closing):
             self._board.evidence(Service.SMTP, Signal.FAIL, verdict.trouble or "server is closing")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+from relay.obs.connections import connection_name
 from relay.obs.metrics import ServeMetrics
 from relay.primary.stream import HIGH_WATER, Closed, Stream
 from relay.proto.imap import encode
@@ -28,6 +29,7 @@ class Talk:
         self.stream = stream
         self.client = client
         """The client's IP address, from a PROXY header perhaps."""
+        self.conn = connection_name()
         self.receiver = Receiver(BEFORE_LOGIN)
         self._errors = self._errors_left = errors
         self._metrics = metrics
