@@ -36,6 +36,7 @@ from relay.replay.attempt import Attempt, Attempts, counts_for_gate
 from relay.replay.destination import Destination
 from relay.replay.eyes import Eyes, open_now, usable
 from relay.replay.gate import Gate, GateSettings, GateState
+from relay.replay.gate_report import GateReport
 from relay.replay.hold import Holding
 from relay.replay.outcome import Decision, Result, Verdict, code_of
 from relay.replay.settings import PAUSED, ReplaySettings
@@ -83,6 +84,7 @@ class Runner:
         """The gate's phase that they belong to."""
         self._spool_metrics = spool_metrics
         self.gate = Gate(gate or GateSettings(canaries=settings.canaries, width=settings.concurrency))
+        self._gate_report = GateReport(queue.store, clock)
         self._holding = Holding(queue, clock, settings.lease_seconds)
         self._attempts = Attempts(
             queue=queue,
@@ -143,6 +145,7 @@ class Runner:
                     self._fill()
                 elif self._ready:
                     await self._hand_back()
+                await self._gate_report.tell(self._shown, self.gate)
                 await self._wait()
         finally:
             keeper.cancel()
