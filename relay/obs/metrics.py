@@ -31,7 +31,7 @@ from relay.obs.world_metrics import WorldMetrics
 Listener = Literal["mx", "submission", "submissions", "imap", "imaps"]
 SmtpListener = Literal["mx", "submission", "submissions"]
 ImapListener = Literal["imap", "imaps"]
-Admission = Literal["accepted", "too_many", "too_many_from_address", "memory", "proxy_header", "stopping"]
+Admission = Literal["accepted", "too_many", "too_many_from_address", "proxy_header", "stopping"]
 Transaction = Literal["delivered", "spooled", "duplicate", "refused", "deferred", "aborted"]
 RecipientOutcome = Literal["accepted", "refused", "deferred"]
 CodeClass = Literal["2xx", "3xx", "4xx", "5xx"]

@@ -29,14 +29,16 @@ from relay.core.item import ItemState
 from relay.core.mode import REPLAYS, Mode, ModeBoard, Service, Signal
 from relay.obs.logs import logger
 from relay.obs.metrics import ReplayMetrics, SpoolMetrics
+from relay.obs.records import records
 from relay.primary.pacing import Pacer
 from relay.replay.again import SecondLook
 from relay.replay.attempt import Attempt, Attempts, counts_for_gate
 from relay.replay.destination import Destination
 from relay.replay.eyes import Eyes, open_now, usable
 from relay.replay.gate import Gate, GateSettings, GateState
+from relay.replay.gate_report import GateReport
 from relay.replay.hold import Holding
-from relay.replay.outcome import Decision, Result, Verdict
+from relay.replay.outcome import Decision, Result, Verdict, code_of
 from relay.replay.settings import PAUSED, ReplaySettings
 from relay.spool.queue import Queue
 from relay.spool.read import Reader
@@ -45,6 +47,7 @@ from relay.store.api import StoreUnavailable
 from relay.store.records import Change, ChangeKind, ItemRow, Route
 
 _log = logger("replay")
+_said = records("replay")
 _STEADY = 5.0
 """Seconds of recovery after which it may end although the queue is never empty."""
 
@@ -81,6 +84,7 @@ class Runner:
         """The gate's phase that they belong to."""
         self._spool_metrics = spool_metrics
         self.gate = Gate(gate or GateSettings(canaries=settings.canaries, width=settings.concurrency))
+        self._gate_report = GateReport(queue.store, clock)
         self._holding = Holding(queue, clock, settings.lease_seconds)
         self._attempts = Attempts(
             queue=queue,
@@ -141,6 +145,7 @@ class Runner:
                     self._fill()
                 elif self._ready:
                     await self._hand_back()
+                await self._gate_report.tell(self._shown, self.gate)
                 await self._wait()
         finally:
             keeper.cancel()
@@ -294,6 +299,14 @@ class Runner:
         if decision.result in (Result.DELIVERED, Result.DEFERRED):
             self._pacer.note(soft=decision.result is Result.DEFERRED, seconds=attempt.seconds)
         verdict = attempt.verdict
+        _said.info(
+            "replayed",
+            item=attempt.row.id,
+            route=self._destination.route,
+            result=decision.result,
+            code=code_of(verdict),
+            seconds=round(attempt.seconds, 3),
+        )
         closing = verdict is not None and any(reply.code == 421 for _, reply in verdict.replies)
         if verdict is not None and (verdict.evidence or closing):
             self._board.evidence(Service.SMTP, Signal.FAIL, verdict.trouble or "server is closing")

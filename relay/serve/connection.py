@@ -34,7 +34,7 @@ class Connection:
     async def _run(self) -> None:
         """Serve until either side has had enough."""
         try:
-            with bound(client=self._talk.client):
+            with bound(conn=self._talk.conn, client=self._talk.client):
                 await self._serve()
         except Gone:
             pass

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from relay.obs.connections import connection_name
 from relay.obs.metrics import ServeMetrics
 from relay.primary.alarm import Alarm
 from relay.primary.stream import HIGH_WATER, Closed, Stream
@@ -27,6 +28,7 @@ class Talk:
         self.stream = stream
         self.client = client
         """The client's IP address, from a PROXY header perhaps."""
+        self.conn = connection_name()
         self.receiver = Receiver(BEFORE_LOGIN)
         self._errors = self._errors_left = errors
         self._metrics = metrics
