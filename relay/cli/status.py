@@ -144,7 +144,10 @@ def _troubles(found: dict[str, Any]) -> list[str]:
     """What needs the operator; a primary that is down does not make the relay unwell."""
     troubles = [f"not ready: {name}" for name, well in found["readiness"].items() if not well]
     queue = found["queue"] or {}
-    for state, remedy in (("quarantined", "damaged"), ("held", "refused by the primary, or held by you")):
+    for state, remedy in (
+        ("quarantined", "damaged"),
+        ("held", "refused by the primary, at retention, or by an operator"),
+    ):
         count = queue.get(state, {}).get("items", 0)
         if count:
             troubles.append(f"{count} {state} ({remedy}): relay queue list --state {state}")

@@ -47,6 +47,8 @@ class SamplerSettings(msgspec.Struct, frozen=True):
     worker: int = 0
     """Number of this worker."""
     workers: int = 1
+    retention: float = 30 * 86_400.0
+    """Seconds for which mail waits before it is held."""
     paused: str = "replay.paused"
     """Name of the setting that is not empty while the operator has paused replay."""
     fresh: float = 1.0
@@ -132,6 +134,8 @@ class Status(msgspec.Struct, frozen=True):
     """None while the store does not answer."""
     routes: dict[Route, int] | None
     """What is owed, by where it goes; None the same."""
+    waiting: dict[Route, RouteCount] | None
+    """Of these, what goes by itself, since when and when it is tried again; None the same."""
     disk: Disk | None
     certificate_expires: float | None
     replay_paused: bool
@@ -255,6 +259,7 @@ class Sampler:
             modes={service: self._service(service) for service in Service},
             queue=queue,
             routes=None if routes is None else {route: said.owed for route, said in routes.items()},
+            waiting=routes,
             disk=room,
             certificate_expires=self._certificate_expires(),
             replay_paused=paused,
@@ -308,9 +313,20 @@ class Sampler:
                     for state, said in status.queue.items()
                     if said.oldest is not None
                 },
+                retention=self._settings.retention,
+            )
+        if status.waiting is not None:
+            yield from states.route_states(
+                {route: said.waiting for route, said in status.waiting.items()},
+                {
+                    route: max(0.0, status.at - said.oldest)
+                    for route, said in status.waiting.items()
+                    if said.oldest is not None
+                },
             )
         if status.disk is not None:
-            yield from states.disk_states(status.disk.free_bytes, status.disk.size_bytes, status.disk.free_inodes)
+            room = status.disk
+            yield from states.disk_states(room.free_bytes, room.size_bytes, room.free_inodes, room.size_inodes)
         expires = status.certificate_expires
         yield from states.certificate_states(None if expires is None else expires - status.at)
 

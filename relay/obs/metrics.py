@@ -294,7 +294,8 @@ class ModeMetrics:
         services = tuple(Service)
         self.transitions: Family[tuple[Service, Mode], Counter] = make.counters(
             "relay_mode_transitions_total",
-            "Changes of mode. Many: the primary flaps; raise failover.failures or failover.successes.",
+            "Changes of mode. Many: the primary flaps; raise failover.timeout if it is slow, failover.successes if it "
+            "comes back too early.",
             service=services,
             to=tuple(Mode),
         )

@@ -81,7 +81,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Node]:
             board,
             spool.pressure,
             spool.clock,
-            SamplerSettings("edge-1", "0.1.0", tmp_path),
+            SamplerSettings("edge-1", "0.1.0", tmp_path, retention=7 * 86_400.0),
             listening=lambda: node.listening,
             certificate_expires=lambda: spool.clock.now() + 86_400,
         )
@@ -183,6 +183,12 @@ async def test_metrics_show_queue_mode_and_machine(node: Node) -> None:
     assert found["relay_tls_certificate_expiry_seconds{}"] == 86_400
     assert found["relay_node_ready{}"] == 1
     assert found["relay_disk_size_bytes{}"] >= found["relay_disk_free_bytes{}"] > 0
+    assert found["relay_disk_size_inodes{}"] >= found["relay_disk_free_inodes{}"]
+    assert found["relay_queue_retention_seconds{}"] == 7 * 86_400
+    assert found["relay_queue_route_items{'route': 'primary'}"] == 2
+    assert found["relay_queue_route_oldest_seconds{'route': 'primary'}"] == 90
+    assert found["relay_queue_route_items{'route': 'world'}"] == 0
+    assert found["relay_queue_route_oldest_seconds{'route': 'world'}"] == 0
     assert [name for name in found if name.startswith("relay_build_info{") and "'version': '0.1.0'" in name]
 
 
