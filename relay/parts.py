@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import cached_property, partial
 from typing import Any, Protocol
@@ -186,9 +187,11 @@ class Parts:
 
     def doors(self) -> Iterator[tuple[str, Door]]:
         """Everything that listens, with the key of the configuration that says so."""
-        smtp = self._inbound()
+        servers = self._inbound()
+        users = dataclasses.replace(servers, gate=Gate(wiring.senders(self._config)))
         for one in wiring.smtp_listeners(self._config):
-            yield f"listen.{one.name} ({one.host}:{one.port})", self._open(smtp_listener(smtp, one, self._tls.context))
+            door = smtp_listener(users if one.login else servers, one, self._tls.context)
+            yield f"listen.{one.name} ({one.host}:{one.port})", self._open(door)
         imap = ImapFront(self._reading, self._tls.context)
         self.board.watch(lambda _service, _old, _new: imap.heed())
         for other in wiring.imap_listeners(self._config):

@@ -324,8 +324,19 @@ class LimitsSection(Section):
 
     message_size: Size = key("50MB", "Largest message, announced as SIZE.", least="64kB")
     recipients: int = key(1000, "Per message; RFC 5321 4.5.3.1.8 asks for 100 at least.", ge=100)
-    connections: int = key(1000, "Per worker and service.", ge=1)
-    connections_per_address: int = key(50, "Per worker, service and client address; 0 = no limit.", ge=0)
+    connections: int = key(1000, "On listen.mx, per worker.", ge=1)
+    connections_per_address: int = key(
+        50, "The same per client address (IPv6: /64), which is one mail server; 0 = no limit.", ge=0
+    )
+    user_connections: int = key(
+        5000, "Mail readers (imap, imaps), per worker; and as many senders (submission, submissions).", ge=1
+    )
+    user_connections_per_address: int = key(
+        1000,
+        """The same per client address: a whole office sits behind one, with five to ten connections each; 0 = no
+        limit.""",
+        ge=0,
+    )
     memory: Size = key("128MB", "Message bytes held in memory per worker; senders wait beyond it.", least="1MB")
     errors: int = key(10, "Bad commands per connection before it is closed.", ge=1)
     command_timeout: Duration = key("5m", "For the next command (RFC 5321 4.5.3.2.7).", least="1s")
