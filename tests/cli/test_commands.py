@@ -86,6 +86,28 @@ def test_hold_release_retry_return(desk: Desk) -> None:
     assert sorted(states(desk)) == sorted(items.values())
 
 
+@pytest.mark.parametrize(
+    ("given", "words", "returned"),
+    [("n\n", (), 0), ("\n", (), 0), ("y\n", (), 2), ("", ("--yes",), 2), ("n\n", ("--json",), 0)],
+)
+def test_all_is_returned_only_after_a_question(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, given: str, words: tuple[str, ...], returned: int
+) -> None:
+    desk.mixed()
+    monkeypatch.setattr("relay.cli.queue.on_terminal", lambda: True)
+    done = desk.relay("queue", "return", "--all", *words, given=given)
+    assert done.code == (0 if returned else 1)
+    assert ("2 messages will never be delivered" in done.err) is ("--yes" not in words)
+    assert list(states(desk).values()).count("returned") == returned
+    if not returned:
+        assert (done.out, "nothing was returned" in done.err) == ("", True)
+
+
+def test_a_script_is_not_asked(desk: Desk) -> None:
+    desk.mixed()
+    assert len(desk.relay("queue", "return", "--all", "--json").json["done"]) == 2
+
+
 def test_what_cannot_be_done_is_said_for_each_and_stops_no_other(desk: Desk) -> None:
     items = desk.mixed()
     done = desk.relay("queue", "release", items["pending"], items["held"], "--json")
