@@ -288,6 +288,10 @@ def test_what_users_put_into_mailboxes_is_in_the_books(desk: Desk, *, trimmed: b
     shown = " ".join(desk.relay("audit").out.split())
     assert "stored by its user 1" in shown
     assert "removed by its user 1" in shown
+    listed = desk.relay("queue", "list", "--state", "stored", "--json").json
+    assert [view["id"] for view in listed] == [kept]
+    assert kept in desk.relay("queue", "list", "--state", "stored").out
+    assert desk.relay("queue", "export", kept).out == BODY.decode()
     desk.relay("queue", "release", broken)
     done = desk.relay("audit", "--json")
     assert (done.code, done.json["ok"], done.json["stored"]) == (0, True, 2)
