@@ -82,7 +82,7 @@ async def open_data(config: Config, counted: Metrics | None = None) -> AsyncIter
 
 def run(config: Config, path: Path | None, *, worker: int | None = None) -> int:
     """Run the node until it is told to stop; the process's exit code. `worker` is set by the supervisor alone."""
-    logs.configure(wiring.log(config, worker or 0), sys.stderr)
+    logs.configure(wiring.log(config, worker or 0), sys.stderr, behind=True)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something that could be read again
     try:
         _prepare(config)
@@ -160,7 +160,8 @@ async def _build(config: Config, slot: int, stack: AsyncExitStack) -> None:
         metrics.share(shared, slot)
     counted = Metrics(shared=shared)
     data = await stack.enter_async_context(open_data(config, counted))
-    logs.configure(wiring.log(config, slot), sys.stderr, count=lambda level: counted.log_lines[level].inc())
+    settings = wiring.log(config, slot)
+    logs.configure(settings, sys.stderr, count=lambda level: counted.log_lines[level].inc(), behind=True)
     owner = await _take_over(config, data, slot, counted)
 
     feed = Feed(data.store, data.clock)

@@ -217,6 +217,7 @@ class Parts:
                 data_dir=config.node.data_dir,
                 worker=slot,
                 workers=config.node.workers,
+                retention=config.retention.spool,
             ),
             listening=lambda: bool(self._listening),
             certificate_expires=lambda: self._tls.expires,

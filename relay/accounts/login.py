@@ -34,7 +34,7 @@ from relay.accounts.token_memory import TokenMemory
 from relay.accounts.tokens import Tokens
 from relay.core.clock import Clock
 from relay.core.errors import NotNow
-from relay.obs.login_metrics import LoginMetrics, LoginSource
+from relay.obs.login_metrics import LoginMetrics, LoginReason, LoginSource
 from relay.obs.login_metrics import LoginResult as Counted
 from relay.proto.sasl.credentials import Credentials, Proof
 from relay.vault.passwords import needs_rehash
@@ -65,12 +65,26 @@ class Reason(StrEnum):
     REVOKED = "revoked"
     """A token from before the operator revoked its user."""
     THROTTLED = "throttled"
+    UNJUDGED = "unjudged"
+    """Nobody could tell: the primary puts it off, or our store does."""
+    UNUSABLE = "unusable"
+    """Nobody logs in like this: for somebody else, without a secret, or with what no name or password can be."""
 
 
 _SOURCES: Mapping[Reason, LoginSource] = MappingProxyType(
     {Reason.CONFIGURED: "configured", Reason.REMEMBERED: "remembered", Reason.SIGNED: "token"}
 )
 """What decided, for the metric; `none` where nothing did."""
+_COUNTED: Mapping[Reason, LoginReason] = MappingProxyType(
+    {
+        Reason.MISMATCH: "mismatch",
+        Reason.NOTHING_KNOWN: "nothing_known",
+        Reason.EXPIRED: "nothing_known",
+        Reason.REVOKED: "revoked",
+        Reason.THROTTLED: "throttled",
+    }
+)
+"""What it was, for the metric; `none` where it was good."""
 
 
 class LoginResult(msgspec.Struct, frozen=True):
@@ -144,12 +158,13 @@ class LoginService:
         """Judge a login. NotNow: the store or the pool cannot at the moment."""
         result = await self._check(claimed, client)
         throttled = result.reason is Reason.THROTTLED
-        self._count(_SOURCES.get(result.reason, "none"), "throttled" if throttled else result.verdict.value)
+        counted: Counted = "throttled" if throttled else result.verdict.value
+        self._count(_SOURCES.get(result.reason, "none"), counted, _COUNTED.get(result.reason, "none"))
         return result
 
     async def _check(self, claimed: Credentials, client: str) -> LoginResult:
         address = self._naming.account_of_login(claimed.login)
-        if not await self.admits(claimed.login, client=client):
+        if not self._admits(claimed.login, client):
             return self._failure(Reason.THROTTLED)
         by = self._by_token if claimed.proof is Proof.TOKEN else self._by_password
         result = await by(address, claimed)
@@ -186,7 +201,13 @@ class LoginService:
         return self._failure(Reason.NOTHING_KNOWN)
 
     async def admits(self, login: str, *, client: str) -> bool:
-        """Whether an attempt may be made at all, on the primary too."""
+        """Whether an attempt may be made at all, on the primary too; one that may not is counted."""
+        admitted = self._admits(login, client)
+        if not admitted:
+            self._count("none", "throttled", "throttled")
+        return admitted
+
+    def _admits(self, login: str, client: str) -> bool:
         mac = self._stored.mac(self._naming.account_of_login(login))
         return self._throttle.admits(mac, client, self._clock.monotonic())
 
@@ -194,7 +215,7 @@ class LoginService:
 
     async def refused(self, claimed: Credentials, *, client: str) -> None:
         """The primary has just refused it: it counts, and the answer is late."""
-        self._count("primary", "refused")
+        self._count("primary", "refused", "mismatch")
         if self._settings.remember:
             with contextlib.suppress(NotNow):  # the next refusal of the same password will do as well
                 await self._doubt(claimed)
@@ -212,7 +233,7 @@ class LoginService:
 
     async def remember(self, claimed: Credentials, *, client: str) -> None:
         """It has just worked on the primary: keep a verifier for the outage. NotNow."""
-        self._count("primary", "ok")
+        self._count("primary", "ok", "none")
         if not claimed.login:
             return  # a token that names its user to the primary alone
         address = self._naming.account_of_login(claimed.login)
@@ -276,6 +297,6 @@ class LoginService:
         finally:
             self._delayed -= 1
 
-    def _count(self, source: LoginSource, result: Counted) -> None:
+    def _count(self, source: LoginSource, result: Counted, reason: LoginReason) -> None:
         if self._metrics is not None:
-            self._metrics.attempts[(source, result)].inc()
+            self._metrics.attempts[(source, result, reason)].inc()

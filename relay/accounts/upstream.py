@@ -49,7 +49,7 @@ class PrimaryFirst:
     async def judge(self, claimed: Credentials, *, client: str) -> LoginResult:
         """The judgement. NotNow: the store or the hashing pool cannot at the moment."""
         if claimed.for_another:
-            return LoginResult(Verdict.REFUSED, Reason.MISMATCH)
+            return LoginResult(Verdict.REFUSED, Reason.UNUSABLE)
         if self._primary is None or not USES_PRIMARY[self._board.mode(Service.LOGIN)]:
             return await self._logins.check(claimed, client=client)
         if not await self._logins.admits(claimed.login, client=client):

@@ -27,6 +27,7 @@ from relay.cli.common import (
 from relay.core.errors import Damaged, LeaseLost, PeerFault
 from relay.core.ids import ItemId, parse
 from relay.core.item import OWED, ItemState
+from relay.core.reply import reply
 from relay.store.api import IllegalTransition
 
 if TYPE_CHECKING:
@@ -157,18 +158,20 @@ def show(*, item: str, path: Path | None, as_json: bool) -> None:
 @queue.command()
 @_ids
 @_all
+@click.option("--why", default="", metavar="TEXT", help="For whoever sees them later in `relay queue list`.")
 @config_option
 @json_option
-def hold(*, ids: tuple[str, ...], every: bool, path: Path | None, as_json: bool) -> None:
+def hold(*, ids: tuple[str, ...], every: bool, why: str, path: Path | None, as_json: bool) -> None:
     """Put waiting messages on hold: they are delivered when you release them.
 
     \b
     Example:
-      relay queue hold 01kb3c
+      relay queue hold 01kb3c --why "asks the postmaster first"
     """
+    note = reply(450, "4.7.0 Held by an operator" + (f": {why}" if why else ""))
 
     async def one(opened: Data, item: ItemId) -> None:
-        await _queue(opened).move(item, ItemState.HELD)
+        await _queue(opened).move(item, ItemState.HELD, note=note)
 
     _each(path, ids, every=every, states=(ItemState.PENDING, ItemState.UNKNOWN), act=one, done="held", as_json=as_json)
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _SECONDS = 5.0
 _DAY = 86_400
+_LONG_CANARY = 60.0
+"""Seconds for which the first messages may take: they wait for a look into the primary's mailboxes."""
 
 
 @click.command()
@@ -107,15 +109,19 @@ async def _from_store(config: Config) -> dict[str, Any]:
     """What can be said without the node."""
     from relay.cli.mode import read_modes
     from relay.control.disk import disk
-    from relay.control.sampler import canary_status
+    from relay.control.sampler import canary_status, replay_status
     from relay.replay.settings import PAUSED
     from relay.spool.replaying import SENT_AGAIN, decode_sent_again
+    from relay.store.records import Route
 
     async with data(config) as opened:
         room = disk(config.node.data_dir)
         modes = await read_modes(config, opened)
         counts = await opened.store.counts()
         canaries = await canary_status(opened.store)
+        routes = await opened.store.routes()
+        paused = bool(await opened.store.setting(PAUSED))
+        replay = await replay_status(opened.store, routes[Route.PRIMARY], paused=paused)
         again = decode_sent_again(await opened.store.setting(SENT_AGAIN))
         return {
             "node": config.node.name,
@@ -123,12 +129,13 @@ async def _from_store(config: Config) -> dict[str, Any]:
             "ready": False,
             "modes": modes["modes"],
             "queue": {s: {"items": c.items, "bytes": c.size, "oldest": c.oldest} for s, c in counts.items()},
-            "routes": await opened.store.owed(),
+            "routes": {route: said.owed for route, said in routes.items()},
             "disk": {name: getattr(room, name) for name in room.__struct_fields__},
             "certificate_expires": None,
             "canaries": None if canaries is None else {n: getattr(canaries, n) for n in canaries.__struct_fields__},
             "sent_again": {"count": again.count, "last": again.last},
-            "replay_paused": bool(await opened.store.setting(PAUSED)),
+            "replay_paused": paused,
+            "replay": {name: getattr(replay, name) for name in replay.__struct_fields__},
             "events": modes["events"],
         }
 
@@ -137,7 +144,10 @@ def _troubles(found: dict[str, Any]) -> list[str]:
     """What needs the operator; a primary that is down does not make the relay unwell."""
     troubles = [f"not ready: {name}" for name, well in found["readiness"].items() if not well]
     queue = found["queue"] or {}
-    for state, remedy in (("quarantined", "damaged"), ("held", "refused by the primary, or held by you")):
+    for state, remedy in (
+        ("quarantined", "damaged"),
+        ("held", "refused by the primary, at retention, or by an operator"),
+    ):
         count = queue.get(state, {}).get("items", 0)
         if count:
             troubles.append(f"{count} {state} ({remedy}): relay queue list --state {state}")
@@ -146,10 +156,32 @@ def _troubles(found: dict[str, Any]) -> list[str]:
             troubles.append(f"the primary's {service} has never answered: relay check")
     if found["replay_paused"]:
         troubles.append("replay is paused: relay replay resume")
+    elif (standstill := _standstill(found)) is not None:
+        troubles.append(standstill)
     expires = found["certificate_expires"]
     if expires is not None and expires - found["at"] < 14 * _DAY:
         troubles.append(f"the certificate expires in {span(expires - found['at'])}: renew it and send HUP")
     return troubles
+
+
+def _standstill(found: dict[str, Any]) -> str | None:
+    """Why the queue does not move although the primary answers; None where it moves, or the mode keeps it."""
+    replay, now = found.get("replay"), found["at"]
+    waiting = (found["queue"] or {}).get("pending", {}).get("items", 0)
+    mode = found["modes"]["smtp"]["mode"]
+    if replay is None or not waiting or mode not in ("recovery", "normal"):
+        return None
+    if replay["resting"]:
+        return (
+            f"replay rests after errors at the primary ({replay['trips']} in a row), next try in "
+            f"{span(max(0.0, replay['next_try'] - now))}: relay queue list --state pending shows its answers"
+        )
+    if replay["gate"] == "canary" and mode == "recovery" and now - replay["since"] > _LONG_CANARY:
+        return (
+            f"replay lets out one message at a time since {span(now - replay['since'])}, and none of them gets "
+            "through: relay queue list --state pending shows the primary's answers"
+        )
+    return None
 
 
 def _print(found: dict[str, Any], troubles: list[str]) -> None:
@@ -174,6 +206,8 @@ def _print(found: dict[str, Any], troubles: list[str]) -> None:
         going = ", ".join(f"{count} to the {route}" for route, count in (found["routes"] or {}).items() if count)
         if going:
             out.print(f"owed: {going}")
+    if found.get("replay") is not None:
+        out.print(f"replay  {_replay(found['replay'], now)}")
     if found["canaries"] is not None:
         out.print(f"\ncanaries  {_canaries(found['canaries'], now)}")
     if found["sent_again"]["count"]:
@@ -189,6 +223,19 @@ def _print(found: dict[str, Any], troubles: list[str]) -> None:
         out.print(f"certificate  valid until {clock(found['certificate_expires'])}")
     for trouble in troubles:
         out.print(f"! {trouble}")
+
+
+def _replay(said: dict[str, Any], now: float) -> str:
+    """How far the gate is open, in words."""
+    text = str(said["gate"])
+    if said["since"] is not None:
+        text += f" since {span(max(0.0, now - said['since']))}"
+    if said["trips"]:
+        text += f", closed by errors {said['trips']} times in a row"
+    if said["next_try"] is not None:
+        due = said["next_try"] - now
+        text += f", next try in {span(due)}" if due > 0 else ", next try now"
+    return text
 
 
 def _canaries(said: dict[str, Any], now: float) -> str:

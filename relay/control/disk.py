@@ -15,9 +15,12 @@ class Disk(msgspec.Struct, frozen=True):
     size_bytes: int
     free_inodes: int
     """-1 where the file system does not count inodes."""
+    size_inodes: int = -1
+    """All that there can be; -1 the same."""
 
 
 def disk(path: Path) -> Disk:
     """Ask the file system; OSError."""
     stat = os.statvfs(path)
-    return Disk(stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize, stat.f_favail if stat.f_files else -1)
+    free, inodes = (stat.f_favail, stat.f_files) if stat.f_files else (-1, -1)
+    return Disk(stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize, free, inodes)

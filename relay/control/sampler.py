@@ -25,9 +25,17 @@ from relay.obs import states
 from relay.obs.bounds import AGES, SIZES
 from relay.obs.metrics import Metrics
 from relay.obs.states import Metric
-from relay.spool.replaying import CANARIES, SENT_AGAIN, SentAgain, decode_canaries, decode_sent_again
+from relay.spool.replaying import (
+    CANARIES,
+    GATE,
+    SENT_AGAIN,
+    SentAgain,
+    decode_canaries,
+    decode_gate,
+    decode_sent_again,
+)
 from relay.store.api import Store, StoreUnavailable
-from relay.store.records import Histogram, Route
+from relay.store.records import Histogram, Route, RouteCount
 
 
 class SamplerSettings(msgspec.Struct, frozen=True):
@@ -39,6 +47,8 @@ class SamplerSettings(msgspec.Struct, frozen=True):
     worker: int = 0
     """Number of this worker."""
     workers: int = 1
+    retention: float = 30 * 86_400.0
+    """Seconds for which mail waits before it is held."""
     paused: str = "replay.paused"
     """Name of the setting that is not empty while the operator has paused replay."""
     fresh: float = 1.0
@@ -80,6 +90,22 @@ class CanaryStatus(msgspec.Struct, frozen=True):
     """What is not seen by now is not looked for any more."""
 
 
+class ReplayStatus(msgspec.Struct, frozen=True):
+    """How far the queue may go to the primary, and what it waits for."""
+
+    gate: str
+    """`canary`, `open`, `closed` (the mode or errors keep the queue) or `paused` (the operator does)."""
+    since: float | None
+    """Unix seconds; None where replay has not said anything yet."""
+    trips: int
+    """How often errors closed the gate since the last long run of success."""
+    resting: bool
+    """Errors closed it, and it has not opened again yet."""
+    next_try: float | None
+    """Unix seconds: when the gate lets the next message out, or the first of those that wait is due. None: nothing
+    waits, or nobody knows."""
+
+
 class Readiness(msgspec.Struct, frozen=True):
     """What `ready` consists of."""
 
@@ -108,9 +134,13 @@ class Status(msgspec.Struct, frozen=True):
     """None while the store does not answer."""
     routes: dict[Route, int] | None
     """What is owed, by where it goes; None the same."""
+    waiting: dict[Route, RouteCount] | None
+    """Of these, what goes by itself, since when and when it is tried again; None the same."""
     disk: Disk | None
     certificate_expires: float | None
     replay_paused: bool
+    replay: ReplayStatus | None
+    """None while the store does not answer."""
     canaries: CanaryStatus | None
     """None before the first recovery."""
     sent_again: SentAgain
@@ -198,16 +228,18 @@ class Sampler:
 
     async def _ask_status(self, readiness: Readiness) -> Status:
         queue: dict[ItemState, StateStatus] | None = None
-        routes: dict[Route, int] | None = None
+        routes: dict[Route, RouteCount] | None = None
+        replay: ReplayStatus | None = None
         events: list[Transition] = []
         paused, canaries, sent_again = False, None, SentAgain()
         try:
             async with asyncio.timeout(self._settings.deadline):
                 counts = await self._store.counts()
                 queue = {s: StateStatus(c.items, c.size, c.oldest) for s, c in counts.items()}
-                routes = await self._store.owed()
+                routes = await self._store.routes()
                 events = decode_history(await self._store.setting(HISTORY))
                 paused = bool(await self._store.setting(self._settings.paused))
+                replay = await replay_status(self._store, routes[Route.PRIMARY], paused=paused)
                 canaries = await canary_status(self._store)
                 sent_again = decode_sent_again(await self._store.setting(SENT_AGAIN))
         except (StoreUnavailable, TimeoutError):
@@ -226,10 +258,12 @@ class Sampler:
             readiness=readiness,
             modes={service: self._service(service) for service in Service},
             queue=queue,
-            routes=routes,
+            routes=None if routes is None else {route: said.owed for route, said in routes.items()},
+            waiting=routes,
             disk=room,
             certificate_expires=self._certificate_expires(),
             replay_paused=paused,
+            replay=replay,
             canaries=canaries,
             sent_again=sent_again,
             events=events,
@@ -279,11 +313,37 @@ class Sampler:
                     for state, said in status.queue.items()
                     if said.oldest is not None
                 },
+                retention=self._settings.retention,
+            )
+        if status.waiting is not None:
+            yield from states.route_states(
+                {route: said.waiting for route, said in status.waiting.items()},
+                {
+                    route: max(0.0, status.at - said.oldest)
+                    for route, said in status.waiting.items()
+                    if said.oldest is not None
+                },
             )
         if status.disk is not None:
-            yield from states.disk_states(status.disk.free_bytes, status.disk.size_bytes, status.disk.free_inodes)
+            room = status.disk
+            yield from states.disk_states(room.free_bytes, room.size_bytes, room.free_inodes, room.size_inodes)
         expires = status.certificate_expires
         yield from states.certificate_states(None if expires is None else expires - status.at)
+
+
+async def replay_status(store: Store, to_primary: RouteCount, *, paused: bool) -> ReplayStatus:
+    """What the worker that replays has said of its gate. StoreUnavailable."""
+    seen = decode_gate(await store.setting(GATE))
+    if seen is None:
+        return ReplayStatus("paused" if paused else "closed", None, 0, resting=False, next_try=to_primary.next_attempt)
+    resting = seen.state == "closed" and seen.until is not None
+    return ReplayStatus(
+        "paused" if paused else seen.state,
+        seen.at,
+        seen.trips,
+        resting=resting,
+        next_try=seen.until if resting else to_primary.next_attempt,
+    )
 
 
 async def canary_status(store: Store) -> CanaryStatus | None:

@@ -26,11 +26,13 @@ from relay.inbound.body import BLOCK, Hopeless
 from relay.inbound.endings import Close, Refusal
 from relay.inbound.inlet import Gone, Inlet, LineTooLong
 from relay.inbound.ports import Services
+from relay.inbound.record import Record
 from relay.inbound.session import Session, tls_of
 from relay.inbound.settings import ListenerSettings
 from relay.listen.front import Peer
 from relay.listen.listener import SHUTDOWN
-from relay.obs.logs import logger
+from relay.obs.connections import connection_name
+from relay.obs.logs import bind, logger
 from relay.obs.metrics import CodeClass, SmtpFault
 from relay.proto.smtp.command import LONGEST_AUTH_LINE, LONGEST_LINE, parse_line
 from relay.proto.smtp.parameters import CommandFault
@@ -75,6 +77,7 @@ class Connection(SMTP):
         self.transport: asyncio.Transport | None = None
         self.ended: asyncio.Future[None] = loop.create_future()
         """Done when both the transport and the task are."""
+        self.record = Record(connection_name(), peer.address, listener.name)
         self._peer = peer
         self._stopping = False
         self._idle = False
@@ -149,6 +152,7 @@ class Connection(SMTP):
 
     async def _handle_client(self) -> None:
         linger = False
+        bind(conn=self.record.conn, client=self.record.client)
         try:
             await self._converse()
         except Close as end:
@@ -183,7 +187,7 @@ class Connection(SMTP):
             self.say(problem.reply)
             self.blame("sequence" if problem.reply.code == 503 else "syntax")
         except Hopeless as problem:
-            self.fault("size" if problem.reply.permanent else "too_slow")
+            self.hopeless(problem.reply)
             raise Close(problem.reply) from None
         except Refusal as refusal:
             self.say(refusal.reply)
@@ -291,6 +295,10 @@ class Connection(SMTP):
     def fault(self, kind: SmtpFault) -> None:
         """Count a breach."""
         self.services.metrics.faults[kind].inc()
+
+    def hopeless(self, answer: Reply) -> None:
+        """The content is not read to its end: count it."""
+        self.fault("size" if answer.permanent else "too_slow")
 
     def blame(self, kind: SmtpFault) -> None:
         """Count a breach against this peer. Close when there were too many."""

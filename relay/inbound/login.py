@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from relay.accounts.login import LoginResult, Verdict
+from relay.accounts.login import LoginResult, Reason, Verdict
 from relay.accounts.names import Naming
 from relay.core.errors import NotNow
 from relay.core.mode import USES_PRIMARY, ModeBoard, Service, Signal
@@ -109,15 +109,15 @@ class Desk:
     async def login(self, claimed: Credentials, *, client: str) -> Entry:
         """Who it is, and what their mail goes through. NotNow."""
         if claimed.for_another or not claimed.secret:
-            return Entry(Verdict.REFUSED)
+            return Entry(Verdict.REFUSED, reason=Reason.UNUSABLE)
         if self._primary is not None and self._asks_primary and claimed.login:
             if not await self._memory.admits(claimed.login, client=client):
-                return Entry(Verdict.UNAVAILABLE)
+                return Entry(Verdict.UNAVAILABLE, reason=Reason.THROTTLED)
             entry = await self._ask(self._primary, claimed, client)
             if entry is not None:
                 return entry
         result = await self._judge.judge(claimed, client=client)
-        return Entry(result.verdict, result.address or "")
+        return Entry(result.verdict, result.address or "", reason=result.reason)
 
     @property
     def _asks_primary(self) -> bool:
@@ -134,10 +134,10 @@ class Desk:
         if isinstance(answer, SmtpPool):
             # That a login works is no good evidence: a primary may take every command and hang at the content.
             await self._remember(claimed, client, answer)
-            return Entry(Verdict.OK, self._naming.account_of_login(claimed.login), answer)
+            return Entry(Verdict.OK, self._naming.account_of_login(claimed.login), answer, Reason.PRIMARY)
         if judges(answer):
             await self._memory.refused(claimed, client=client)
-            return Entry(Verdict.REFUSED)
+            return Entry(Verdict.REFUSED, reason=Reason.MISMATCH)
         if answer.transient:
             self._board.evidence(Service.SUBMISSION, Signal.FAIL, "primary cannot judge a login")
         return None

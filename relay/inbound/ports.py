@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from relay.accounts.directory import Verdict
+from relay.accounts.login import Reason
 from relay.accounts.login import Verdict as LoginVerdict
 from relay.core.clock import Clock
 from relay.core.envelope import Envelope, Origin
@@ -139,6 +140,8 @@ class Entry(msgspec.Struct, frozen=True):
     """Whose it is; set when the verdict is OK."""
     upstream: SmtpPool | None = None
     """The primary's submission, logged in as that user; to be closed."""
+    reason: Reason = Reason.UNJUDGED
+    """What it was, for the log; of those that are not OK."""
 
 
 class Logins(Protocol):

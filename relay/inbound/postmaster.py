@@ -11,7 +11,7 @@ an address is taken as the bare `<postmaster>` is, which the primary must know t
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
 
 from relay.core.envelope import canonical, split_address
@@ -33,14 +33,14 @@ class OwnPostmaster:
         self._names = frozenset(ascii_domain(name) for name in names) - theirs
         self._addresses = frozenset(filter(None, map(_parsed, addresses)))
 
-    def heard(self, address: str, connected_to: str | None) -> str:
-        """The address as it is taken; `connected_to` is our end of the connection, where there is one."""
+    def heard(self, address: str, connected_to: Callable[[], str | None]) -> str:
+        """The address as it is taken; `connected_to` tells our end of the connection, where there is one."""
         local, domain = split_address(address)
         if not domain or canonical(unquoted(local)) != BARE:
             return address
         if is_literal(domain):
             literal = _parsed(domain[1:-1])
-            ours = literal is not None and (literal in self._addresses or literal == _parsed(connected_to or ""))
+            ours = literal is not None and (literal in self._addresses or literal == _parsed(connected_to() or ""))
         else:
             ours = ascii_domain(domain) in self._names
         return BARE if ours else address

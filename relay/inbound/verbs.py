@@ -7,6 +7,7 @@ grammar in `proto.smtp.command`, who may send to whom in `mailing`.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 
 import msgspec
@@ -18,10 +19,11 @@ from relay.inbound import login, replies
 from relay.inbound.body import Body
 from relay.inbound.connection import Connection, table
 from relay.inbound.endings import Close, Refusal
-from relay.inbound.mailing import Finished, Mailing
+from relay.inbound.mailing import Mailing
 from relay.inbound.ports import Draft, Entry
+from relay.inbound.record import fault_of, outcome
 from relay.inbound.submission import Submission
-from relay.obs.metrics import RecipientOutcome, SmtpFault, Transaction
+from relay.obs.metrics import RecipientOutcome, Transaction
 from relay.proto.sasl.credentials import Credentials, Proof
 from relay.proto.smtp.command import (
     LONGEST_AUTH_LINE,
@@ -31,15 +33,7 @@ from relay.proto.smtp.command import (
     parse_mail,
     parse_rcpt,
 )
-from relay.proto.smtp.content import ContentFault
 from relay.proto.smtp.parameters import CommandFault
-
-_CONTENT_FAULTS: dict[ContentFault, SmtpFault] = {
-    ContentFault.BARE_CR: "bare_newline",
-    ContentFault.BARE_LF: "bare_newline",
-    ContentFault.NUL: "syntax",
-    ContentFault.LONG_LINE: "long_line",
-}
 
 
 class Verbs(Connection):
@@ -89,6 +83,7 @@ class Verbs(Connection):
         claimed = await login.claim(mechanism.upper(), initial.strip(" "), self._challenge)
         await self.flush()
         entry = await self._judge(claimed)
+        self.record.login(entry)
         if entry.verdict is LoginVerdict.OK:
             session.login, session.upstream = entry.account, entry.upstream
             self.say(Reply(235, ("2.7.0 Authentication successful",)))
@@ -117,11 +112,11 @@ class Verbs(Connection):
             raise Close(replies.TOO_MANY_MESSAGES)
         if command.size is not None and command.size > limits.message_size:
             self.say(replies.TOO_BIG)  # RFC 1870 6.1
-            self._transaction("refused")
+            self._count(self.record.end("refused", replies.TOO_BIG, size=command.size))
             return
         if not self.services.pressure.admits(command.size):
             self.say(replies.NO_ROOM)
-            self._transaction("deferred")
+            self._count(self.record.end("deferred", replies.NO_ROOM, size=command.size))
             return
         if session.name is None and self.services.names is not None:
             await self.flush_if_waiting()
@@ -129,9 +124,10 @@ class Verbs(Connection):
         mailing = self._begin(command)
         if isinstance(mailing, Submission) and (refusal := mailing.unwelcome()) is not None:
             self.say(refusal)
-            self._transaction("refused")
+            self._count(self.record.end("refused", refusal, reason="sender"))
             return
         session.mailing = mailing
+        self.record.begin()
         session.messages += 1
         self.say(replies.MAIL_OK)
 
@@ -145,14 +141,16 @@ class Verbs(Connection):
         if session.body is not None:
             raise CommandFault(replies.IN_CHUNKS)
         recipient = parse_rcpt(argument, self._parameters(), smtputf8=mailing.command.smtputf8)
-        here = self.transport.get_extra_info("sockname") if self.transport is not None else None
-        heard = self.services.postmaster.heard(recipient.address, here[0] if here else None)  # RFC 5321 4.5.1
-        recipient = msgspec.structs.replace(recipient, address=heard)
+        heard = self.services.postmaster.heard(recipient.address, self._connected_to)  # RFC 5321 4.5.1
+        if heard != recipient.address:
+            recipient = msgspec.structs.replace(recipient, address=heard)
         await self.flush_if_waiting()
         answer = await mailing.rcpt(recipient)
-        outcome: RecipientOutcome = "accepted" if answer.positive else "refused" if answer.permanent else "deferred"
-        self.services.metrics.recipients[outcome].inc()
+        said: RecipientOutcome = "accepted" if answer.positive else "refused" if answer.permanent else "deferred"
+        self.services.metrics.recipients[said].inc()
         self.say(answer)
+        if not answer.positive:
+            self.record.turned_down(answer)
         if answer.permanent:
             session.refused += 1
             if session.refused >= self.services.settings.limits.refused_recipients:
@@ -168,9 +166,9 @@ class Verbs(Connection):
             raise CommandFault(replies.IN_CHUNKS)  # RFC 3030 2
         mailing = self._mailing_with_recipients()
         if not self.services.pressure.admits(mailing.command.size):
+            self._count(self.record.end("deferred", replies.NO_ROOM))
             await self.reset()
             self.say(replies.NO_ROOM)
-            self._transaction("deferred")
             return
         draft = mailing.begin()
         body = session.body = self._body(draft)
@@ -212,7 +210,7 @@ class Verbs(Connection):
         """RFC 5321 4.1.1.5."""
         self._no_argument(argument)
         if self.session.mailing is not None:
-            self._transaction("aborted")
+            self._count("aborted")
         await self.reset()
         self.say(replies.OK)
 
@@ -290,12 +288,32 @@ class Verbs(Connection):
         client = self.session.client.address.partition("%")[0]
         return self.services.settings.plaintext_auth == "loopback" and ipaddress.ip_address(client).is_loopback
 
+    def _connected_to(self) -> str | None:
+        """Our end of the connection."""
+        here = self.transport.get_extra_info("sockname") if self.transport is not None else None
+        return here[0] if here else None
+
     def _begin(self, command: MailCommand) -> Mailing:
         session = self.session
         origin = session.origin(smtputf8=command.smtputf8)
         if self.listener.login:
             return Submission(self.services, command, origin, session.upstream)
         return Mailing(self.services, command, origin)
+
+    async def reset(self) -> None:
+        """See `Connection.reset`."""
+        mailing, body = self.session.mailing, self.session.body
+        if mailing is not None:
+            self.record.left(taken=bool(mailing.taken), size=None if body is None else body.size)
+        await super().reset()
+
+    def hopeless(self, answer: Reply) -> None:
+        """See `Connection.hopeless`."""
+        super().hopeless(answer)
+        body = self.session.body
+        self._count(
+            self.record.end("refused" if answer.permanent else "deferred", answer, size=body.size if body else None)
+        )
 
     async def _leave(self, *, linger: bool) -> None:
         upstream, self.session.upstream = self.session.upstream, None
@@ -350,32 +368,30 @@ class Verbs(Connection):
         except Refusal as refused:
             self._refuse(refused.reply, body)
             return
-        metrics.accept_seconds.observe(self.services.clock.monotonic() - start)
+        except asyncio.CancelledError:
+            self.record.hung_up(draft.item, body.size)
+            raise
+        seconds = self.services.clock.monotonic() - start
+        metrics.accept_seconds.observe(seconds)
         self.say(finished.reply)
+        # What the primary refused is on record under its item; what could not be kept is not.
+        item = draft.item if finished.reply.permanent else None
         if finished.accepted is not None:
-            session.unconfirmed = finished.accepted.item
+            item = session.unconfirmed = finished.accepted.item
             metrics.message_bytes.observe(body.size)
-        self._transaction(_outcome(finished))
+        self._count(self.record.end(outcome(finished), finished.reply, item=item, size=body.size, seconds=seconds))
 
     def _refuse(self, refusal: Reply, body: Body) -> None:
-        if body.fault is not None:
-            self.fault(_CONTENT_FAULTS[body.fault])
-        elif body.too_big:
-            self.fault("size")
-        self._transaction("refused" if refusal.permanent else "deferred")
+        fault = fault_of(body)
+        if fault is not None:
+            self.fault(fault)
+        result: Transaction = "refused" if refusal.permanent else "deferred"
+        self._count(self.record.end(result, refusal, size=body.size, reason=fault))
         self.say(refusal)
 
-    def _transaction(self, result: Transaction) -> None:
+    def _count(self, result: Transaction) -> None:
         self.services.metrics.transactions[self.listener.name, result].inc()
         self.count_replies()
-
-
-def _outcome(finished: Finished) -> Transaction:
-    if finished.accepted is None:
-        return "refused" if finished.reply.permanent else "deferred"
-    if finished.accepted.duplicate:
-        return "duplicate"
-    return "delivered" if finished.delivered else "spooled"
 
 
 Verbs._table = table(Verbs)

@@ -23,6 +23,7 @@ from relay.listen.front import Conversation, Counted, Front, Peer, peer_of
 from relay.listen.gate import Gate
 from relay.listen.settings import Arrival, Name, Port
 from relay.listen.sockets import bind
+from relay.listen.turned_away import TurnedAway
 from relay.obs.logs import logger
 from relay.obs.metrics import Admission
 
@@ -53,6 +54,7 @@ class Listener(Generic[Name]):
         self._gate = gate
         self._deadlines = deadlines
         self._metrics = metrics
+        self._turned_away = TurnedAway(port.name)
         self._context = context if port.implicit_tls else None
         self._server: asyncio.Server | None = None
         self._socket: socket.socket | None = None
@@ -107,6 +109,7 @@ class Listener(Generic[Name]):
             conversation.cut()
         if ends := self.ends:
             await asyncio.wait(ends)
+        self._turned_away.finish()
         await self._front.drain()
 
     # --- accepting ---
@@ -114,7 +117,7 @@ class Listener(Generic[Name]):
     def _walked_in(self, transport: asyncio.Transport) -> None:
         """The loop accepted it; nothing had to be learned first."""
         if self._stopping:  # accepted by the kernel just before its port was closed
-            self._count("stopping")
+            self._count("stopping", peer_of(transport))
             transport.abort()
             return
         peer = peer_of(transport)
@@ -141,7 +144,7 @@ class Listener(Generic[Name]):
             loop.call_later(_RETRY, self._watch, listening)
             return
         if len(self._arriving) >= self._gate.limits.connections:
-            self._count("too_many")
+            self._count("too_many", Peer(address[0], address[1]))
             client.close()
             return
         client.setblocking(False)
@@ -157,7 +160,7 @@ class Listener(Generic[Name]):
                 async with asyncio.timeout(self._deadlines.proxy_header):
                     peer = await proxy.client_behind(client, peer)
         except (OSError, PeerFault):  # TimeoutError is an OSError
-            self._count("proxy_header")
+            self._count("proxy_header", peer)
             self._refuse(client)
             return
         if self._enters(peer):
@@ -202,7 +205,7 @@ class Listener(Generic[Name]):
 
     def _enters(self, peer: Peer) -> bool:
         entry = self._gate.enter(peer.address)
-        self._count(entry)
+        self._count(entry, peer)
         return entry == "accepted"
 
     def _begin(self, transport: asyncio.Transport, peer: Peer) -> None:
@@ -223,8 +226,10 @@ class Listener(Generic[Name]):
 
         conversation.ended.add_done_callback(ended)
 
-    def _count(self, result: Admission) -> None:
+    def _count(self, result: Admission, peer: Peer) -> None:
         self._metrics.connections[self._settings.name, result].inc()
+        if result != "accepted" and not self._stopping:
+            self._turned_away.note(peer.address, result)
 
 
 class _Arriving(asyncio.Protocol):

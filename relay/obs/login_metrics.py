@@ -11,6 +11,7 @@ from relay.obs.instruments import Family, Maker
 
 LoginSource = Literal["primary", "remembered", "configured", "token", "none"]
 LoginResult = Literal["ok", "refused", "unavailable", "throttled"]
+LoginReason = Literal["none", "mismatch", "nothing_known", "revoked", "throttled"]
 KeyFetch = Literal["ok", "failed"]
 
 
@@ -18,12 +19,14 @@ class LoginMetrics:
     """Password checks, whoever asked."""
 
     def __init__(self, make: Maker) -> None:
-        self.attempts: Family[tuple[LoginSource, LoginResult], Counter] = make.counters(
+        self.attempts: Family[tuple[LoginSource, LoginResult, LoginReason], Counter] = make.counters(
             "relay_login_attempts_total",
-            "Logins by who decided and how. A rise of 'refused' is a password attack or a password change; "
-            "'unavailable' users could not log in because nothing was remembered: raise login.max_age.",
+            "Logins by who decided, what the client was told, and why. A rise of 'mismatch' and 'throttled' is a "
+            "password attack or a password change; users of 'nothing_known' could not log in because nothing was "
+            "remembered of them: raise login.max_age.",
             source=get_args(LoginSource),
             result=get_args(LoginResult),
+            reason=get_args(LoginReason),
         )
         self.key_fetches: Family[KeyFetch, Counter] = make.counters(
             "relay_login_key_fetches_total",

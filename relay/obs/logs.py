@@ -10,11 +10,14 @@ Enters: an event name and named values. Leaves: lines that an operator may send 
    (`RelayError`) or where the operating system did (`OSError`): a library's text may quote what a peer sent.
 3. Log lines of libraries carry their position and unformatted template, never their arguments; below WARNING nothing.
 4. Repeats of a warning or error are thinned out (`Thinner`); the next line that passes says how many were not written.
-5. Logging never raises and never waits for a reader that is gone.
+5. Logging never raises and never waits for a reader that is gone; a node's never waits for a slow one (`outlet`).
+6. Everyday events, one for each message, go by a shorter way under the same rules (`records`).
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
 import logging
 import re
 import time
@@ -29,6 +32,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from relay.core.errors import RelayError
+from relay.obs.outlet import Behind, Direct, outlet
 
 Log: TypeAlias = FilteringBoundLogger
 """What `logger` returns: `.info("event_name", item=..., seconds=...)`, `.bind(conn=...)`, `.exception("failed")`."""
@@ -36,6 +40,8 @@ Level = Literal["debug", "info", "warning", "error"]
 
 bound = structlog.contextvars.bound_contextvars
 """`with bound(conn=..., item=...):` adds these to every line written inside, in this task and those it starts."""
+bind = structlog.contextvars.bind_contextvars
+"""The same until the end of the task, for a tenth of the price; of a task that is about one thing."""
 
 WORDS = frozenset(
     """
@@ -81,12 +87,59 @@ def logger(name: str) -> Log:
     return cast("Log", structlog.get_logger(name))
 
 
-def configure(settings: LogSettings, stream: TextIO, *, count: Callable[[str], None] | None = None) -> None:
-    """Once per process. `count` is told the level of each line, also of those thinned out."""
+class Wiring(msgspec.Struct, frozen=True):
+    """What `configure` has set up, for `records`."""
+
+    outlet: Direct | Behind
+    constants: Mapping[str, object]
+    info: bool
+    """Whether lines of level info are written."""
+    console: bool
+    """Readable lines rather than JSON."""
+    count: Callable[[str], None] | None
+
+
+_wiring: Wiring | None = None
+
+
+def wiring() -> Wiring | None:
+    """None before `configure`."""
+    return _wiring
+
+
+def forget() -> None:
+    """Tests: as before `configure`."""
+    global _wiring  # noqa: PLW0603  # see there
+    _wiring = None
+
+
+def configure(
+    settings: LogSettings, stream: TextIO, *, count: Callable[[str], None] | None = None, behind: bool = False
+) -> None:
+    """Again where more is known. `count` is told the level of each line, also of those thinned out.
+
+    `behind`: by a thread (`outlet.Behind`), for a process that serves others while it writes.
+    """
+    global _wiring  # noqa: PLW0603  # as structlog's own configuration: one per process
     as_json = settings.json if settings.json is not None else not stream.isatty()
     constants: dict[str, object] = {"node": settings.node} if settings.node else {}
     if settings.worker is not None:
         constants["worker"] = settings.worker
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+
+    def lost(lines: int) -> str:
+        head = {"at": timestamp(), "level": "warning", "logger": "log", "event": "lines_lost"}
+        return _render_json(None, "", {**head, **constants, "count": lines})
+
+    end = outlet(stream, lost, behind=behind)
+    if _wiring is not None and isinstance(_wiring.outlet, Behind):
+        if isinstance(end, Behind) and end.descriptor == _wiring.outlet.descriptor:
+            end = _wiring.outlet  # two threads on one stream would mix up the order
+        else:
+            _finish()
+    elif isinstance(end, Behind):
+        atexit.register(_finish)
+    _wiring = Wiring(end, constants, level <= logging.INFO, not as_json, count)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -97,9 +150,9 @@ def configure(settings: LogSettings, stream: TextIO, *, count: Callable[[str], N
             Thinner(time.monotonic),
             _render_json if as_json else structlog.dev.ConsoleRenderer(timestamp_key="at"),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.level.upper()]),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         context_class=dict,
-        logger_factory=lambda *args: _Line(stream, str(args[0]) if args else "relay"),
+        logger_factory=lambda *args: _Line(end, str(args[0]) if args else "relay"),
         cache_logger_on_first_use=False,
     )
     _route_libraries()
@@ -107,21 +160,26 @@ def configure(settings: LogSettings, stream: TextIO, *, count: Callable[[str], N
 
 def admit(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Invariant 1, as a processor."""
-    admitted: EventDict = {}
+    shown: EventDict = {}
     for key, value in event.items():
         if value is None or isinstance(value, bool | int | float):
-            admitted[key] = value
-        elif isinstance(value, str) and key in TEXTS:
-            admitted[key] = mask(value)
+            shown[key] = value
+        elif isinstance(value, str):
+            shown[key] = admitted(key, value)
         elif isinstance(value, Path) and key in TEXTS:
-            admitted[key] = mask(str(value))
-        elif isinstance(value, str) and key in WORDS:
-            admitted[key] = _word(value)
+            shown[key] = mask(str(value))
         elif isinstance(value, Sequence | frozenset | set) and not isinstance(value, str | bytes) and key in WORDS:
-            admitted[key] = [_word(part) if isinstance(part, str) else _shape(part) for part in value]
+            shown[key] = [_word(part) if isinstance(part, str) else _shape(part) for part in value]
         else:
-            admitted[key] = _shape(value)
-    return admitted
+            shown[key] = _shape(value)
+    return shown
+
+
+def admitted(key: str, value: str) -> str:
+    """What a string under this key may show (invariant 1)."""
+    if key in TEXTS:
+        return mask(value)
+    return _word(value) if key in WORDS else "[str]"
 
 
 def mask(text: str) -> str:
@@ -144,6 +202,18 @@ def _shape(value: object) -> object:
     return f"[{type(value).__name__}]"
 
 
+def timestamp() -> str:
+    """Now, as every line begins with it."""
+    now = time.time()
+    return f"{_second(int(now))}.{int(now % 1 * 1000):03d}Z"
+
+
+@functools.lru_cache(maxsize=2)
+def _second(unix: int) -> str:
+    # Most lines share their second with the line before.
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix))
+
+
 class _Stamp:
     """Time, level and the constants of the process."""
 
@@ -151,10 +221,7 @@ class _Stamp:
         self._constants = dict(constants)
 
     def __call__(self, line: object, method: str, event: EventDict) -> EventDict:
-        now = time.time()
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-        level = "error" if method == "exception" else method
-        head: EventDict = {"at": f"{stamp}.{int(now % 1 * 1000):03d}Z", "level": level}
+        head: EventDict = {"at": timestamp(), "level": "error" if method == "exception" else method}
         head["logger"] = line.name if isinstance(line, _Line) else "relay"
         head["event"] = event.pop("event", "")
         head.update(self._constants)
@@ -258,21 +325,23 @@ def _render_json(_logger: object, _method: str, event: EventDict) -> str:
 
 
 class _Line:
-    """The end of the chain: one write per line."""
+    """The end of the chain."""
 
-    def __init__(self, stream: TextIO, name: str) -> None:
-        self._stream = stream
+    def __init__(self, end: Direct | Behind, name: str) -> None:
+        self._end = end
         self.name = name
 
     def msg(self, text: str) -> None:
         """Invariant 5."""
-        try:
-            self._stream.write(text + "\n")
-            self._stream.flush()
-        except (OSError, ValueError):
-            return
+        self._end.put(text)
 
     debug = info = warning = warn = error = exception = critical = fatal = log = msg
+
+
+def _finish() -> None:
+    """The process ends, or writes elsewhere from now on."""
+    if _wiring is not None and isinstance(_wiring.outlet, Behind):
+        _wiring.outlet.finish()
 
 
 class _Libraries(logging.Handler):

@@ -31,7 +31,7 @@ from relay.obs.world_metrics import WorldMetrics
 Listener = Literal["mx", "submission", "submissions", "imap", "imaps"]
 SmtpListener = Literal["mx", "submission", "submissions"]
 ImapListener = Literal["imap", "imaps"]
-Admission = Literal["accepted", "too_many", "too_many_from_address", "memory", "proxy_header", "stopping"]
+Admission = Literal["accepted", "too_many", "too_many_from_address", "proxy_header", "stopping"]
 Transaction = Literal["delivered", "spooled", "duplicate", "refused", "deferred", "aborted"]
 RecipientOutcome = Literal["accepted", "refused", "deferred"]
 CodeClass = Literal["2xx", "3xx", "4xx", "5xx"]
@@ -294,7 +294,8 @@ class ModeMetrics:
         services = tuple(Service)
         self.transitions: Family[tuple[Service, Mode], Counter] = make.counters(
             "relay_mode_transitions_total",
-            "Changes of mode. Many: the primary flaps; raise failover.failures or failover.successes.",
+            "Changes of mode. Many: the primary flaps; raise failover.timeout if it is slow, failover.successes if it "
+            "comes back too early.",
             service=services,
             to=tuple(Mode),
         )

@@ -23,7 +23,12 @@ __all__ = [
     "node_states",
     "queue_histograms",
     "queue_states",
+    "route_states",
 ]
+
+
+ROUTES = ("primary", "world")
+"""Where mail waits to go; values of `store.records.Route`."""
 
 
 def mode_states(modes: Mapping[Service, Mode]) -> Iterable[Metric]:
@@ -71,9 +76,13 @@ def mode_details(
 
 
 def queue_states(
-    items: Mapping[ItemState, int], size: Mapping[ItemState, int], oldest_age: Mapping[ItemState, float]
+    items: Mapping[ItemState, int],
+    size: Mapping[ItemState, int],
+    oldest_age: Mapping[ItemState, float],
+    *,
+    retention: float,
 ) -> Iterable[Metric]:
-    """Messages, their bytes and the age of the oldest, per state."""
+    """Messages, their bytes and the age of the oldest, per state; and the age at which they are held."""
     for name, text, values in (
         (
             "relay_queue_items",
@@ -84,14 +93,36 @@ def queue_states(
         ("relay_queue_size_bytes", "Bytes of messages by state. Compare with relay_disk_free_bytes.", size),
         (
             "relay_queue_oldest_seconds",
-            "Age of the oldest message by state. 'pending' near retention.spool: it will be held for the operator.",
+            "Age of the oldest message by state. 'pending' near relay_queue_retention_seconds: it will be held for the "
+            "operator.",
             oldest_age,
         ),
     ):
-        family = GaugeMetricFamily(name, text, labels=("state",))
-        for state in ItemState:
-            family.add_metric((state,), values.get(state, 0))
-        yield family
+        yield _gauges(name, text, "state", {state: values.get(state, 0) for state in ItemState})
+
+    yield _gauge(
+        "relay_queue_retention_seconds",
+        "retention.spool: how long mail waits before it is held. Compare with relay_queue_oldest_seconds.",
+        retention,
+    )
+
+
+def route_states(waiting: Mapping[str, int], oldest_age: Mapping[str, float]) -> Iterable[Metric]:
+    """Messages that wait, and the age of the oldest, by where they go (`ROUTES`)."""
+    for name, text, values in (
+        (
+            "relay_queue_route_items",
+            "Messages that wait by where they go. 'world': what users sent while the primary is away.",
+            waiting,
+        ),
+        (
+            "relay_queue_route_oldest_seconds",
+            "Age of the oldest message that waits, by where it goes. 'world' for hours: nothing gets out, or one "
+            "recipient's server is down; `relay queue list` shows what it says.",
+            oldest_age,
+        ),
+    ):
+        yield _gauges(name, text, "route", {route: values.get(route, 0) for route in ROUTES})
 
 
 def queue_histograms(
@@ -102,7 +133,7 @@ def queue_histograms(
     yield _histogram("relay_queue_message_bytes", "Sizes of messages not yet delivered; for planning a drain.", sizes)
 
 
-def disk_states(free: int, size: int, free_inodes: int) -> Iterable[Metric]:
+def disk_states(free: int, size: int, free_inodes: int, size_inodes: int) -> Iterable[Metric]:
     """The file system of the data directory."""
     yield _gauge(
         "relay_disk_free_bytes",
@@ -114,6 +145,11 @@ def disk_states(free: int, size: int, free_inodes: int) -> Iterable[Metric]:
         "relay_disk_free_inodes",
         "Free inodes; -1 = the file system does not count them. Below disk.reserve_inodes senders are told to wait.",
         free_inodes,
+    )
+    yield _gauge(
+        "relay_disk_size_inodes",
+        "Inodes of the file system that the spool is on; -1 = it does not count them. For ratios and alerts.",
+        size_inodes,
     )
 
 
@@ -149,6 +185,13 @@ def certificate_states(seconds_left: float | None) -> Iterable[Metric]:
 
 def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=value)
+
+
+def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=(label,))
+    for value, number in values.items():
+        family.add_metric((value,), number)
+    return family
 
 
 def _histogram(name: str, text: str, value: tuple[Sequence[float], Sequence[int], float]) -> Metric:

@@ -61,6 +61,12 @@ class Decision(msgspec.Struct, frozen=True):
     """Nothing was learned about the message: hand it back as it was."""
 
 
+def code_of(verdict: Verdict | None) -> int | None:
+    """The code of the reply that an operator wants to see first; None where there was none."""
+    first = telling(reply for _, reply in verdict.replies) if verdict is not None else None
+    return None if first is None else first.code
+
+
 def judge(reply: Reply) -> RecipientState:
     """What a reply means for a recipient."""
     if reply.positive:

@@ -34,7 +34,7 @@ class Connection:
     async def _run(self) -> None:
         """Serve until either side has had enough."""
         try:
-            with bound(client=self._talk.client):
+            with bound(conn=self._talk.conn, client=self._talk.client):
                 await self._serve()
         except Gone:
             pass
@@ -45,6 +45,7 @@ class Connection:
             _log.exception("connection_failed", exc_info=bug)
             self._stream.put(encode.condition(None, "BYE", "Local problem, connect again", b"UNAVAILABLE"))
         finally:
+            self._talk.close()
             self._stream.close()
 
     async def _serve(self) -> None:

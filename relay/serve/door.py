@@ -16,7 +16,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from relay.accounts.login import Verdict
+from relay.accounts.login import Reason, Verdict
+from relay.accounts.record import login_failed
 from relay.core.errors import NotNow
 from relay.core.mode import USES_PRIMARY, Service, Signal
 from relay.obs.logs import logger
@@ -60,6 +61,7 @@ class _No(msgspec.Struct, frozen=True):
     """Not let in; `challenge` is what the primary wants the client to hear first, in base 64."""
 
     verdict: Verdict
+    reason: Reason
     challenge: bytes = b""
 
 
@@ -215,11 +217,12 @@ class Door:
             return None
         started = asyncio.get_running_loop().time()
         try:
-            judged = await self._judge(tag, claimed) if claimed is not None else _No(Verdict.REFUSED)
+            judged = await self._judge(tag, claimed) if claimed is not None else _No(Verdict.REFUSED, Reason.UNUSABLE)
         except NotNow:
-            judged = _No(Verdict.UNAVAILABLE)
+            judged = _No(Verdict.UNAVAILABLE, Reason.UNJUDGED)
         if not isinstance(judged, _No):
             return judged
+        login_failed(judged.verdict, judged.reason, conn=self._talk.conn, client=self._talk.client, protocol="imap")
         await self._fail(tag, started, judged, token=claimed is not None and claimed.proof is Proof.TOKEN)
         return None
 
@@ -229,9 +232,9 @@ class Door:
         # RFC 4616 2: acting for somebody else is for the primary's masters, not through here. Without a token a client
         # only asks what is wanted (RFC 7628 3.2.3).
         if claimed.for_another or not claimed.secret:
-            return _No(Verdict.REFUSED)
+            return _No(Verdict.REFUSED, Reason.UNUSABLE)
         if not await services.logins.admits(claimed.login, client=client):
-            return _No(Verdict.UNAVAILABLE)
+            return _No(Verdict.UNAVAILABLE, Reason.THROTTLED)
         if self._asks_primary:
             judged = await self._ask_primary(tag, claimed)
             if isinstance(judged, ByPrimary):
@@ -243,7 +246,8 @@ class Door:
         result = await services.logins.check(claimed, client=client)
         if result.verdict is Verdict.OK and result.address is not None:
             return ByStandby(tag, result.address)
-        return _No(Verdict.REFUSED if result.verdict is Verdict.REFUSED else Verdict.UNAVAILABLE)
+        verdict = Verdict.REFUSED if result.verdict is Verdict.REFUSED else Verdict.UNAVAILABLE
+        return _No(verdict, result.reason)
 
     @property
     def _asks_primary(self) -> bool:
@@ -266,12 +270,12 @@ class Door:
                 dismissal = MECHANISMS[claimed.mechanism].dismissal
                 answer = await session.authenticate(claimed.mechanism, claimed.message, dismissal)
             else:
-                return _No(Verdict.UNAVAILABLE)
+                return _No(Verdict.UNAVAILABLE, Reason.UNJUDGED)
             if answer.judgement is Judgement.LATER:
                 services.board.evidence(Service.LOGIN, Signal.FAIL, "primary cannot judge a login")
-                return _No(Verdict.UNAVAILABLE)
+                return _No(Verdict.UNAVAILABLE, Reason.UNJUDGED)
             if answer.judgement is Judgement.REFUSED:
-                return _No(Verdict.REFUSED, answer.challenge)
+                return _No(Verdict.REFUSED, Reason.MISMATCH, answer.challenge)
             services.board.evidence(Service.IMAP, Signal.OK, "login")
             services.board.evidence(Service.LOGIN, Signal.OK, "login")
             services.chores.start(self._remember(claimed))

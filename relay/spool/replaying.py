@@ -1,6 +1,6 @@
-"""What replay leaves in the store for others to read: its canaries, and what it had to send again.
+"""What replay leaves in the store for others to read: its canaries, its gate, and what it had to send again.
 
-Two settings, small JSON; they name items, never people. Whoever does not understand a value takes it for absent.
+Three settings, small JSON; they name items, never people. Whoever does not understand a value takes it for absent.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ CANARIES = "replay.canaries"
 """Setting: `Canaries` of the last time that the gate opened, or tries to."""
 SENT_AGAIN = "replay.sent_again"
 """Setting: `SentAgain`."""
+GATE = "replay.gate"
+"""Setting: `GateSeen`."""
 
 
 class Canaries(msgspec.Struct, frozen=True):
@@ -35,7 +37,20 @@ class SentAgain(msgspec.Struct, frozen=True):
     """Unix seconds."""
 
 
-def encode(value: Canaries | SentAgain) -> bytes:
+class GateSeen(msgspec.Struct, frozen=True):
+    """How far the gate to the primary is open."""
+
+    state: str
+    """`canary`, `open`, `closed` or `paused`; closed also while the mode keeps the queue."""
+    at: float
+    """Unix seconds since when."""
+    trips: int = 0
+    """How often errors closed it since the last long run of success."""
+    until: float | None = None
+    """Where errors closed it: when it lets the next message out."""
+
+
+def encode(value: Canaries | SentAgain | GateSeen) -> bytes:
     """The value of a setting."""
     return msgspec.json.encode(value)
 
@@ -54,3 +69,11 @@ def decode_sent_again(value: bytes | None) -> SentAgain:
         return msgspec.json.decode(value, type=SentAgain) if value else SentAgain()
     except msgspec.MsgspecError:
         return SentAgain()
+
+
+def decode_gate(value: bytes | None) -> GateSeen | None:
+    """None where replay has never run."""
+    try:
+        return msgspec.json.decode(value, type=GateSeen) if value else None
+    except msgspec.MsgspecError:
+        return None

@@ -51,6 +51,7 @@ from relay.store.records import (
     NewItem,
     Outcome,
     Route,
+    RouteCount,
     Sealed,
     StateCount,
     WrappedKey,
@@ -165,6 +166,10 @@ class QueueStore(Protocol):
 
     async def owed(self) -> dict[Route, int]:
         """How many items are owed (`core.item.OWED`), for every route (zeros included)."""
+        ...
+
+    async def routes(self) -> dict[Route, RouteCount]:
+        """Figures for every route (zeros included)."""
         ...
 
     async def histograms(

@@ -150,6 +150,19 @@ class StateCount(msgspec.Struct, frozen=True):
     """`received_at` of the oldest."""
 
 
+class RouteCount(msgspec.Struct, frozen=True):
+    """Queue figures for one route."""
+
+    owed: int = 0
+    """Items that are owed (`core.item.OWED`)."""
+    waiting: int = 0
+    """Of these, those that go by themselves (PENDING, INTENT, UNKNOWN)."""
+    oldest: float | None = None
+    """`received_at` of the oldest that waits."""
+    next_attempt: float | None = None
+    """`next_attempt_at` of the PENDING item that is due first."""
+
+
 class Histogram(msgspec.Struct, frozen=True):
     """Counts per bucket (`le` bounds, then +Inf), not cumulated, and the sum of the values."""
 

@@ -108,6 +108,18 @@ def test_a_script_is_not_asked(desk: Desk) -> None:
     assert len(desk.relay("queue", "return", "--all", "--json").json["done"]) == 2
 
 
+def test_a_message_on_hold_says_by_whom_and_why(desk: Desk) -> None:
+    items = desk.mixed()
+    desk.relay("queue", "hold", items["pending"])
+    assert "Held by an operator" in desk.relay("queue", "show", items["pending"]).out
+    desk.relay("queue", "release", items["pending"])
+    assert "Held by an operator" not in desk.relay("queue", "show", items["pending"]).out
+    desk.relay("queue", "hold", items["pending"], "--why", "ask bob@example.org\r\nfirst")
+    held = {view["id"]: view["note"] for view in desk.relay("queue", "list", "--state", "held", "--json").json}
+    assert held[items["pending"]].startswith("450 4.7.0 Held by an operator: ask bob@example.org")
+    assert all(held.values())
+
+
 def test_what_cannot_be_done_is_said_for_each_and_stops_no_other(desk: Desk) -> None:
     items = desk.mixed()
     done = desk.relay("queue", "release", items["pending"], items["held"], "--json")

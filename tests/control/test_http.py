@@ -17,11 +17,13 @@ from relay.control.coordinator import Coordinator
 from relay.control.http.app import make_app
 from relay.control.http.server import HttpServer
 from relay.control.sampler import Sampler, SamplerSettings
+from relay.core.item import ItemState
 from relay.core.mode import Hysteresis, Mode, Service, Signal
 from relay.listen.sockets import bind
 from relay.obs.metrics import Metrics
 from relay.spool.feed import Feed
 from relay.spool.pressure import DiskRoom
+from relay.spool.replaying import GATE, GateSeen, encode
 from relay.store.api import StoreUnavailable
 from tests.control.fakes import PATIENCE, until
 from tests.spool.conftest import Spool, open_spool
@@ -79,7 +81,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Node]:
             board,
             spool.pressure,
             spool.clock,
-            SamplerSettings("edge-1", "0.1.0", tmp_path),
+            SamplerSettings("edge-1", "0.1.0", tmp_path, retention=7 * 86_400.0),
             listening=lambda: node.listening,
             certificate_expires=lambda: spool.clock.now() + 86_400,
         )
@@ -181,6 +183,12 @@ async def test_metrics_show_queue_mode_and_machine(node: Node) -> None:
     assert found["relay_tls_certificate_expiry_seconds{}"] == 86_400
     assert found["relay_node_ready{}"] == 1
     assert found["relay_disk_size_bytes{}"] >= found["relay_disk_free_bytes{}"] > 0
+    assert found["relay_disk_size_inodes{}"] >= found["relay_disk_free_inodes{}"]
+    assert found["relay_queue_retention_seconds{}"] == 7 * 86_400
+    assert found["relay_queue_route_items{'route': 'primary'}"] == 2
+    assert found["relay_queue_route_oldest_seconds{'route': 'primary'}"] == 90
+    assert found["relay_queue_route_items{'route': 'world'}"] == 0
+    assert found["relay_queue_route_oldest_seconds{'route': 'world'}"] == 0
     assert [name for name in found if name.startswith("relay_build_info{") and "'version': '0.1.0'" in name]
 
 
@@ -213,6 +221,29 @@ async def test_status(node: Node) -> None:
 async def test_status_knows_of_a_pause(node: Node) -> None:
     await node.spool.store.put_setting("replay.paused", b"1", now=0)
     assert msgspec.json.decode((await node.ask("/api/v1/status")).body)["replay_paused"] is True
+
+
+async def test_status_says_how_far_the_gate_is_open_and_when_it_is_tried_again(node: Node) -> None:
+    store, now = node.spool.store, node.spool.clock.now()
+
+    async def said() -> Any:
+        node.spool.clock.advance(5)  # or the last answer still stands
+        return msgspec.json.decode((await node.ask("/api/v1/status")).body)["replay"]
+
+    nothing = {"gate": "closed", "since": None, "trips": 0, "resting": False, "next_try": None}
+    assert await said() == nothing
+    item = (await node.spool.accept(b"x: y\r\n\r\n")).item
+    await store.put_setting(GATE, encode(GateSeen("canary", now)), now=now)
+    assert await said() == {**nothing, "gate": "canary", "since": now, "next_try": 0}
+    await store.put_setting(GATE, encode(GateSeen("closed", now, 3, now + 40)), now=now)
+    resting = {"gate": "closed", "since": now, "trips": 3, "resting": True, "next_try": now + 40}
+    assert await said() == resting
+    await store.put_setting("replay.paused", b"1", now=now)
+    assert await said() == {**resting, "gate": "paused"}
+    await store.put_setting("replay.paused", b"", now=now)
+    await node.spool.queue.move(item, ItemState.HELD)
+    await store.put_setting(GATE, b"unreadable", now=now)
+    assert await said() == nothing
 
 
 @pytest.mark.parametrize(

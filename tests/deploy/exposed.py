@@ -24,9 +24,12 @@ def _sampled() -> Iterable[Metric]:
         states.mode_details(
             dict.fromkeys(Service, 0.0), dict.fromkeys(Service, Override.AUTO), dict.fromkeys(Service, False)
         ),
-        states.queue_states(dict.fromkeys(ItemState, 0), dict.fromkeys(ItemState, 0), dict.fromkeys(ItemState, 0.0)),
+        states.queue_states(
+            dict.fromkeys(ItemState, 0), dict.fromkeys(ItemState, 0), dict.fromkeys(ItemState, 0.0), retention=1.0
+        ),
+        states.route_states({}, {}),
         states.queue_histograms((AGES, [0] * (len(AGES) + 1), 0.0), (SIZES, [0] * (len(SIZES) + 1), 0.0)),
-        states.disk_states(1, 1, 1),
+        states.disk_states(1, 1, 1, 1),
         states.certificate_states(1.0),
     )
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e.scene import ALICE, BOB, Scene, copies, message, once, scene
 from tests.peers.certs import Pair
+from tests.peers.ports import LOOPBACK
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(240)]
 
@@ -65,10 +68,29 @@ async def test_nothing_readable_in_files_and_logs(here: Scene) -> None:
     once(here.read(user), *(_marked(n) for n in range(1, 4)))
     with pytest.raises(Exception, match=r"(?i)auth|unavail"), here.login(user, f"{MARKS['password']}-wrong"):
         pass
+    assert not (await here.send(_marked(4), f"{MARKS['recipient']}@elsewhere.example", sender=sender)).accepted
+    await here.primary_up()
+    await here.drained()
+    with here.login(user) as client:
+        assert client.select(MARKS["folder"])[0] == "OK"
+    # All of that is in the log, each thing once, and says nothing about whose it was.
+    messages, replayed, logins = (_lines(here, event) for event in ("message", "replayed", "login_failed"))
+    assert [line["result"] for line in messages] == ["delivered", "spooled", "spooled", "spooled", "refused"]
+    assert [line["code"] for line in messages] == [250, 250, 250, 250, 550]
+    assert len({line["conn"] for line in messages}) == 5
+    delivered = {line["item"] for line in replayed if line["result"] == "delivered"}
+    assert delivered == {line["item"] for line in messages[1:4]}
+    assert [(line["protocol"], line["reason"]) for line in logins] == [("imap", "mismatch")]
+    assert {line["client"] for line in (*messages, *logins)} == {LOOPBACK}
     # Both while it runs (write-ahead log, temporary files) and after it has stopped.
     assert _readable(here) == []
     await asyncio.to_thread(here.relay.stop)
     assert _readable(here) == []
+
+
+def _lines(here: Scene, event: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [json.loads(line) for line in here.relay.log.read_text().splitlines()]
+    return [line for line in found if line["event"] == event]
 
 
 def _readable(here: Scene) -> list[str]:

@@ -124,7 +124,7 @@ async def test_what_the_primary_takes_is_passed_through_and_remembered(claimed: 
 @pytest.mark.parametrize("reply", ["535 5.7.8 no", "550 5.7.1 account disabled"])
 async def test_its_refusal_stands(reply: str) -> None:
     async with site(saying(reply)) as s:
-        assert await s.login(PASSWORD) == Entry(Verdict.REFUSED)
+        assert await s.login(PASSWORD) == Entry(Verdict.REFUSED, reason=Reason.MISMATCH)
         assert s.accounts.told == ["refused"]
         assert s.board.signals == []
 
@@ -142,21 +142,21 @@ async def test_its_refusal_stands(reply: str) -> None:
 )
 async def test_where_it_does_not_judge_the_next_best_does(script: Script, signals: list[Signal]) -> None:
     async with site(script) as s:
-        assert await s.login(PASSWORD) == Entry(Verdict.OK, BOB)
+        assert await s.login(PASSWORD) == Entry(Verdict.OK, BOB, reason=Reason.REMEMBERED)
         assert s.accounts.told == ["judged here"]
         assert s.board.signals == signals
 
 
 async def test_a_token_that_it_does_not_take_is_no_sign_of_an_outage() -> None:
     async with site(saying("235 2.7.0 ok"), offered="PLAIN") as s:
-        assert await s.login(TOKEN) == Entry(Verdict.OK, BOB)
+        assert await s.login(TOKEN) == Entry(Verdict.OK, BOB, reason=Reason.REMEMBERED)
         assert s.accounts.told == ["judged here"]
         assert s.board.signals == []
 
 
 async def test_a_primary_that_is_down_is_not_asked() -> None:
     async with site(saying("535 5.7.8 no"), Mode.STANDBY) as s:
-        assert await s.login(PASSWORD) == Entry(Verdict.OK, BOB)
+        assert await s.login(PASSWORD) == Entry(Verdict.OK, BOB, reason=Reason.REMEMBERED)
         assert not s.server.sessions
         assert s.desk.mechanisms() == ("PLAIN", "LOGIN")
 
@@ -164,14 +164,15 @@ async def test_a_primary_that_is_down_is_not_asked() -> None:
 async def test_guessing_is_throttled_before_the_primary_hears_of_it() -> None:
     async with site(saying("535 5.7.8 no")) as s:
         s.accounts.admitting = False
-        assert await s.login(PASSWORD) == Entry(Verdict.UNAVAILABLE)
+        assert await s.login(PASSWORD) == Entry(Verdict.UNAVAILABLE, reason=Reason.THROTTLED)
         assert not s.server.sessions
 
 
 async def test_nobody_acts_for_somebody_else() -> None:
     async with site(saying("235 2.7.0 ok")) as s:
-        assert await s.login(Credentials("bob", b"secret", "eve")) == Entry(Verdict.REFUSED)
-        assert await s.login(Credentials("bob", b"", proof=Proof.TOKEN, mechanism="XOAUTH2")) == Entry(Verdict.REFUSED)
+        unusable = Entry(Verdict.REFUSED, reason=Reason.UNUSABLE)
+        assert await s.login(Credentials("bob", b"secret", "eve")) == unusable
+        assert await s.login(Credentials("bob", b"", proof=Proof.TOKEN, mechanism="XOAUTH2")) == unusable
         assert not s.server.sessions
 
 

@@ -113,11 +113,11 @@ async def test_our_own_postmaster_is_taken_and_is_the_bare_one(address: str, *, 
 
 def test_a_domain_of_ours_keeps_its_own_postmaster() -> None:
     own = OwnPostmaster(["Example.ORG", "mx1.example.org"], domains=["example.org"])
-    assert own.heard("postmaster@example.org", None) == "postmaster@example.org"
-    assert own.heard("postmaster@mx1.example.org", None) == "postmaster"
-    assert own.heard("postmaster@[::1]", "fe80::1%eth0") == "postmaster@[::1]"
-    assert own.heard("postmaster@[IPv6:fe80::1]", "fe80::1%eth0") == "postmaster"
-    assert own.heard("postmaster@[192.0.2.7]", "::ffff:192.0.2.7") == "postmaster"
+    assert own.heard("postmaster@example.org", lambda: None) == "postmaster@example.org"
+    assert own.heard("postmaster@mx1.example.org", lambda: None) == "postmaster"
+    assert own.heard("postmaster@[::1]", lambda: "fe80::1%eth0") == "postmaster@[::1]"
+    assert own.heard("postmaster@[IPv6:fe80::1]", lambda: "fe80::1%eth0") == "postmaster"
+    assert own.heard("postmaster@[192.0.2.7]", lambda: "::ffff:192.0.2.7") == "postmaster"
 
 
 @pytest.mark.parametrize("sender", SENDERS)

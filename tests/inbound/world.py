@@ -11,6 +11,7 @@ from typing import Literal
 from prometheus_client import CollectorRegistry
 
 from relay.accounts.directory import Verdict
+from relay.accounts.login import Reason
 from relay.accounts.login import Verdict as LoginVerdict
 from relay.accounts.names import Naming, NamingSettings
 from relay.core.clock import Clock, SystemClock
@@ -267,7 +268,7 @@ class FakeLogins:
             return Entry(LoginVerdict.UNAVAILABLE)
         if (claimed.login, claimed.password) == ("bob", "secret") and not claimed.for_another:
             return Entry(LoginVerdict.OK, BOB, self.upstream() if self.upstream is not None else None)
-        return Entry(LoginVerdict.REFUSED)
+        return Entry(LoginVerdict.REFUSED, reason=Reason.MISMATCH)
 
 
 class Board:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from relay.core.item import ItemState
 from relay.store.api import Store, StoreUnavailable
-from relay.store.records import Outcome, Route
+from relay.store.records import Outcome, Route, RouteCount
 from tests.store.samples import NOW, folders_of, item_id, new_item
 
 _S = ItemState
@@ -35,6 +36,24 @@ async def test_intents_have_leases_of_their_own(store: Store) -> None:
     await store.settle(first.lease, Outcome(_S.DELIVERED), now=NOW)
     await store.settle(second.lease, Outcome(_S.PENDING), now=NOW)
     assert await store.owed() == {Route.PRIMARY: 0, Route.WORLD: 1, Route.MAILBOX: 0}
+
+
+async def test_figures_by_route(store: Store) -> None:
+    assert await store.routes() == dict.fromkeys(Route, RouteCount())
+    ways = [(1, Route.WORLD), (2, Route.PRIMARY), (3, Route.PRIMARY), (4, Route.PRIMARY)]
+    for n, route in ways:
+        await store.accept(msgspec.structs.replace(new_item(n, route=route), received_at=NOW + n), now=NOW + n)
+    await store.move(item_id(2), to=_S.HELD, now=NOW + 9)
+    await store.move(item_id(3), to=_S.HELD, now=NOW + 9)
+    await store.move(item_id(3), to=_S.PENDING, now=NOW + 9, next_attempt_at=NOW + 50)
+    await store.accept(new_item(5, route=Route.WORLD, state=_S.INTENT, owner="me", lease_until=NOW + 60), now=NOW)
+    found = await store.routes()
+    assert found[Route.PRIMARY] == RouteCount(owed=3, waiting=2, oldest=NOW + 3, next_attempt=0.0)
+    assert (found[Route.WORLD].owed, found[Route.WORLD].waiting) == (2, 2)
+    await store.move(item_id(4), to=_S.HELD, now=NOW + 9)
+    assert (await store.routes())[Route.PRIMARY] == RouteCount(3, 1, NOW + 3, NOW + 50)
+    assert (await store.routes())[Route.MAILBOX] == RouteCount()
+    assert {route: count.owed for route, count in (await store.routes()).items()} == await store.owed()
 
 
 async def test_the_first_one_s_key_stands_for_all(store: Store) -> None:

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 from relay.core.ids import ItemId
-from relay.core.item import OWED, ItemState, RecipientState, legal
+from relay.core.item import OWED, QUEUED, ItemState, RecipientState, legal
 from relay.store.api import IllegalTransition, StoreUnavailable
 from relay.store.memory.state import Item, State
 from relay.store.records import (
@@ -19,6 +19,7 @@ from relay.store.records import (
     Outcome,
     RecipientRow,
     Route,
+    RouteCount,
     Sealed,
     StateCount,
     WrappedKey,
@@ -256,6 +257,21 @@ class MemoryQueue:
         found = dict.fromkeys(Route, 0)
         for one in self._state.items.values():
             found[one.new.route] += one.state in OWED
+        return found
+
+    async def routes(self) -> dict[Route, RouteCount]:
+        """See the contract."""
+        found = dict.fromkeys(Route, RouteCount())
+        for route in Route:
+            there = [one for one in self._state.items.values() if one.new.route is route]
+            waiting = [one for one in there if one.state in QUEUED]
+            pending = [one.next_attempt_at for one in there if one.state is ItemState.PENDING]
+            found[route] = RouteCount(
+                owed=sum(one.state in OWED for one in there),
+                waiting=len(waiting),
+                oldest=min((one.new.received_at for one in waiting), default=None),
+                next_attempt=min(pending, default=None),
+            )
         return found
 
     async def histograms(

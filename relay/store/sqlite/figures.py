@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import apsw
 
-from relay.core.item import OWED, ItemState
-from relay.store.records import Histogram, Route, StateCount, WrappedKey
+from relay.core.item import OWED, QUEUED, ItemState
+from relay.store.records import Histogram, Route, RouteCount, StateCount, WrappedKey
 from relay.store.sqlite.jobs import Tx
 from relay.store.sqlite.part import Part, marks
 
@@ -40,6 +40,24 @@ class Figures(Part):
                 tuple(map(str, OWED)),
             ):
                 found[Route(route)] = items
+            return found
+
+        return await self._read(read)
+
+    async def routes(self) -> dict[Route, RouteCount]:
+        """See the contract."""
+
+        def read(connection: apsw.Connection) -> dict[Route, RouteCount]:
+            waiting = marks(tuple(QUEUED))
+            found = dict.fromkeys(Route, RouteCount())
+            for route, *figures in connection.execute(
+                f"SELECT route, count(*), coalesce(sum(state IN ({waiting})), 0), "  # noqa: S608 -- question marks
+                f"min(CASE WHEN state IN ({waiting}) THEN received_at END), "
+                "min(CASE WHEN state = 'pending' THEN next_attempt_at END) "
+                f"FROM item INDEXED BY item_queue WHERE state IN ({marks(tuple(OWED))}) GROUP BY route",
+                (*map(str, QUEUED), *map(str, QUEUED), *map(str, OWED)),
+            ):
+                found[Route(route)] = RouteCount(*figures)
             return found
 
         return await self._read(read)
