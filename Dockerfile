@@ -28,7 +28,7 @@ FROM ${BASE}
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="standby-relay" \
-      org.opencontainers.image.description="Takes the mail when the primary is down, lets users read it, gives everything back once." \
+      org.opencontainers.image.description="Takes the mail when the primary is down, lets users read it, gives it back once." \
       org.opencontainers.image.licenses="GPL-3.0-or-later" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \

@@ -134,6 +134,20 @@ def test_the_compose_file_and_its_configuration_agree() -> None:
         assert str(file) not in inside
 
 
+def test_the_way_to_the_set_up_pages_is_shown_where_it_is_switched_on() -> None:
+    text = (DEPLOY / "compose.yaml").read_text()
+    assert re.search(r'^      # - "443:443" +# with listen\.https: .*docs/clients\.md', text, re.MULTILINE)
+    example = (DEPLOY / "relay.example.toml").read_text()
+    assert re.search(r'^# https = \["0\.0\.0\.0:443"\]', example, re.MULTILINE)
+    assert load(DEPLOY / "relay.example.toml").listen.https == ()
+
+
+def test_nobody_is_left_to_believe_that_alerts_reach_them() -> None:
+    loaded = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    told = "`alertmanagers: []`" in (DEPLOY / "compose.yaml").read_text().partition("\nname:")[0]
+    assert told is (loaded["alerting"]["alertmanagers"] == [])
+
+
 def test_mounted_files_of_the_monitoring_are_shipped() -> None:
     services = compose()["services"]
     for name in ("prometheus", "grafana"):
