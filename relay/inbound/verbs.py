@@ -170,11 +170,11 @@ class Verbs(Connection):
             await self.reset()
             self.say(replies.NO_ROOM)
             return
-        draft = mailing.begin()
-        body = session.body = self._body(draft)
         mailing.receiving()
         self.say(replies.GO_ON)
         await self.flush()
+        draft = mailing.begin()  # a key is made and wrapped while the sender answers
+        body = session.body = self._body(draft)
         await body.data()
         await self._complete(mailing, body, draft)
 
