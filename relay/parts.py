@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import cached_property, partial
 from typing import Any, Protocol
 
-from relay import __version__, wiring, wiring_mailboxes, wiring_submission
+from relay import __version__, wiring, wiring_mailboxes, wiring_submission, wiring_world
 from relay.accounts.credentials import Credentials
 from relay.accounts.directory import Directory
 from relay.accounts.issuer import Issuer
@@ -24,7 +25,7 @@ from relay.control.setup.pages import setup_app
 from relay.control.singleton import Singleton
 from relay.core.clock import Clock
 from relay.core.envelope import Envelope, Origin
-from relay.core.errors import ConfigFault, Damaged
+from relay.core.errors import Damaged
 from relay.core.ids import ItemId
 from relay.inbound.budget import ByteBudget
 from relay.inbound.front import smtp_listener
@@ -35,6 +36,7 @@ from relay.listen.certificates import Certificates
 from relay.listen.gate import Gate
 from relay.obs.logs import logger
 from relay.obs.metrics import Metrics
+from relay.obs.reloading import Reloading
 from relay.parts_world import Outgoing
 from relay.primary.client_names import ClientNames, open_dns
 from relay.primary.health import Prober
@@ -127,7 +129,9 @@ class Parts:
             account_of=wiring.reader_of(config, naming),
         )
         self._queue = Queue(store, vault, clock, owner=owner)
-        self._keys = KeyKeeper(vault, store, clock, worker=owner.rpartition("/")[0])
+        self._keys = KeyKeeper(
+            vault, store, clock, worker=owner.rpartition("/")[0], failed=metrics.reload_failed["keys"].set
+        )
         feed.on_kind(ChangeKind.SETTING, self._keys.heed)
         self._reader = Reader(store, vault)
         quota = wiring_mailboxes.quota(config)
@@ -183,9 +187,11 @@ class Parts:
 
     def doors(self) -> Iterator[tuple[str, Door]]:
         """Everything that listens, with the key of the configuration that says so."""
-        smtp = self._inbound()
+        servers = self._inbound()
+        users = dataclasses.replace(servers, gate=Gate(wiring.senders(self._config)))
         for one in wiring.smtp_listeners(self._config):
-            yield f"listen.{one.name} ({one.host}:{one.port})", self._open(smtp_listener(smtp, one, self._tls.context))
+            door = smtp_listener(users if one.login else servers, one, self._tls.context)
+            yield f"listen.{one.name} ({one.host}:{one.port})", self._open(door)
         imap = ImapFront(self._reading, self._tls.context)
         self.board.watch(lambda _service, _old, _new: imap.heed())
         for other in wiring.imap_listeners(self._config):
@@ -219,14 +225,8 @@ class Parts:
 
     def reload(self) -> None:
         """HUP: certificates, keys and the recipient list are read again; what does not read is kept as it was."""
-        parts = (("tls", self._tls.reload), ("keys", self._keys.reload), ("recipients", self._reload_recipients))
-        for name, read in parts:
-            try:
-                read()
-                _log.info("reloaded", part=name)
-            except ConfigFault as fault:
-                _log.error("not_reloaded", part=name, problem=str(fault))
-
+        failed = self._metrics.reload_failed
+        Reloading(failed, tls=self._tls.reload, keys=self._keys.reload, recipients=self._reload_recipients).all()
         if self._tokens is not None:
             self._tokens.wake()
 
@@ -357,6 +357,7 @@ class Parts:
             ),
             submitting=wiring_submission.submitting(self._config, self._naming),
             policy=LocalDomainsOnly(self._config.domains.accept),
+            postmaster=wiring_world.own_postmaster(self._config),
             board=self.board,
             pool=self._cut_through,
             trace=self._trace,

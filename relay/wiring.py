@@ -26,7 +26,7 @@ from relay.core.retry import Backoff
 from relay.inbound import settings as inbound
 from relay.inbound.policy import LocalDomainsOnly
 from relay.listen.certificates import Pair
-from relay.listen.settings import Network, Port
+from relay.listen.settings import Crowd, Network, Port
 from relay.obs.logs import LogSettings
 from relay.primary.client_names import ClientNamesSettings
 from relay.primary.imap import Access, ImapSettings
@@ -97,6 +97,12 @@ def inbound_settings(config: Config) -> inbound.InboundSettings:
     )
 
 
+def senders(config: Config) -> Crowd:
+    """How many users may be connected to submission: apart from other servers, which must not take their places."""
+    limits = config.limits
+    return Crowd(limits.user_connections, limits.user_connections_per_address or limits.user_connections)
+
+
 def client_names(config: Config) -> ClientNamesSettings:
     """Whose names are looked up."""
     return ClientNamesSettings(excluded=config.listen.client_names_except)
@@ -142,8 +148,8 @@ def serve_settings(config: Config, version: str) -> serve.ServeSettings:
         token_refusal=token_refusal(config),
         version=version,
         limits=serve.Limits(
-            connections=limits.connections,
-            connections_per_address=limits.connections_per_address or limits.connections,
+            connections=limits.user_connections,
+            connections_per_address=limits.user_connections_per_address or limits.user_connections,
             errors=limits.errors,
         ),
         deadlines=serve.Deadlines(login=config.imap.login_timeout, idle=config.imap.idle_timeout),

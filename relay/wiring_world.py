@@ -11,6 +11,7 @@ from relay.config.model import Config
 from relay.config.secrets import read_secret
 from relay.config.world import DkimSection, SmarthostSection
 from relay.core.errors import ConfigFault
+from relay.inbound.postmaster import OwnPostmaster
 from relay.primary.settings import Endpoint, PoolSettings
 from relay.proto.sasl.credentials import Credentials
 from relay.vault.signing import SigningKey
@@ -43,6 +44,15 @@ def way_out(config: Config) -> WayOutSettings:
         )
     dns = DnsSettings(servers=section.dns_servers, port=section.dns_port, validates=section.dns_validates)
     return WayOutSettings(world, dns, keys=tuple(map(_key, section.dkim)))
+
+
+def own_postmaster(config: Config) -> OwnPostmaster:
+    """The postmaster of our names and addresses, as far as the configuration tells them."""
+    return OwnPostmaster(
+        (config.node.hostname, *config.world.own_names),
+        (*config.world.own_addresses, *_listened_on(config)),
+        domains=config.domains.accept,
+    )
 
 
 def _listened_on(config: Config) -> tuple[str, ...]:

@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 _PAGE = 1000
 _SHOWN = 20
 _NAMED = 1000
-_PLACES = {
+_REMOVED = "removed"
+PLACES = {
     ItemState.PENDING: "queued",
+    ItemState.STORED: "stored",
     ItemState.INTENT: "queued",
     ItemState.UNKNOWN: "queued",
     ItemState.DELIVERED: "delivered",
@@ -46,16 +48,23 @@ _PLACES = {
     ItemState.HELD: "held",
     ItemState.QUARANTINED: "quarantined",
     ItemState.RETURNED: "returned",
+    ItemState.REFUSED: "refused",
 }
+"""Where the books enter a message in each state. PURGED is the place of the state before it, where that is known."""
+BALANCE = ("delivered", "queued", "held", "quarantined", "returned", "stored", _REMOVED)
+"""Every accepted message is in one of these."""
+_WORDS = {"stored": "stored by its user", _REMOVED: "removed by its user"}
 
 
 class Life:
     """What the ledger says about one message so far."""
 
-    __slots__ = ("again", "before", "problem", "state")
+    __slots__ = ("again", "before", "begins", "problem", "state")
 
     def __init__(self) -> None:
         self.before: ItemState | None = None
+        self.begins: ItemState | None = None
+        """Where the ledger begins with it, if that is not at its birth: a purged message's oldest entries go first."""
         self.state: ItemState | None = None
         self.problem: str | None = None
         self.again = 0
@@ -65,6 +74,8 @@ class Life:
         """The next entry."""
         old = ItemState(change.old) if change.old else None
         new = ItemState(change.new) if change.new else None
+        if self.state is None and old is not None:
+            self.begins = self.state = old
         if new is None:
             self.problem = "an entry says no state"
         elif old is None and (self.state is not None or new not in BIRTH):
@@ -82,9 +93,13 @@ class Report(msgspec.Struct):
     """The books: `accepted` is counted from the ledger, the places from the messages themselves."""
 
     accepted: int = 0
-    """All that were answered 250."""
+    """All that were answered 250, or put into a mailbox by a user who was told OK."""
     delivered: int = 0
     """To the primary; the copy may be purged since."""
+    stored: int = 0
+    """Put into a mailbox by its user (a draft, a sent copy), and kept for it."""
+    removed: int = 0
+    """The same, until its user removed it from the last mailbox; purged since."""
     queued: int = 0
     held: int = 0
     quarantined: int = 0
@@ -101,7 +116,7 @@ class Report(msgspec.Struct):
     @property
     def balanced(self) -> bool:
         """Whether as many messages are somewhere as the ledger saw accepted."""
-        return self.accepted == self.delivered + self.queued + self.held + self.quarantined + self.returned
+        return bool(self.accepted == sum(getattr(self, name) for name in BALANCE))
 
 
 @click.command()
@@ -109,7 +124,7 @@ class Report(msgspec.Struct):
 @config_option
 @json_option
 def audit(*, bodies: bool, path: Path | None, as_json: bool) -> int:
-    """Prove that every accepted message is somewhere: delivered, queued, held or returned.
+    """Prove that every accepted message is somewhere: delivered, queued, held, returned or stored by its user.
 
     Exit code 1 when one is not, when its life is not what the ledger allows, or when one is damaged.
 
@@ -130,10 +145,13 @@ def audit(*, bodies: bool, path: Path | None, as_json: bool) -> int:
 
 def _print(report: Report, *, well: bool) -> None:
     out = console()
-    shown = table("accepted", "=", "delivered", "+ queued", "+ held", "+ quarantined", "+ returned")
-    places = (report.delivered, report.queued, report.held, report.quarantined, report.returned)
-    shown.add_row(str(report.accepted), "=" if report.balanced else "NOT", *map(str, places))
+    shown = table("", "messages")
+    shown.add_row("accepted", str(report.accepted))
+    for number, name in enumerate(BALANCE):
+        shown.add_row(f"{'+' if number else '='} {_WORDS.get(name, name)}", str(getattr(report, name)))
     out.print(shown)
+    if not report.balanced:
+        out.print("NOT BALANCED: the places do not add up to what was accepted.")
     out.print(f"{report.refused} more were refused by the primary while their senders waited.")
     if report.possibly_twice:
         out.print(
@@ -194,20 +212,20 @@ async def _lives(opened: Data, report: Report) -> dict[ItemId, Life]:
 
 async def _judge(opened: Data, row: ItemRow, life: Life | None, report: Report) -> None:
     """Compare a message with its life, and enter both into the books."""
-    if life is None or life.problem is not None or life.state is not row.state:
+    if life is None or life.problem is not None or life.begins is not None or life.state is not row.state:
         again = await opened.store.item(row.id)  # it may have moved on since the ledger was read
         row = again if again is not None else row
         life = Life()
         for change in await opened.store.ledger(row.id):
             life.live(change)
     trimmed = life.state is None and row.state is ItemState.PURGED  # the ledger has a retention of its own
-    place = life.before if row.state is ItemState.PURGED and life.before is not None else row.state
-    if place is ItemState.REFUSED:
-        report.refused += 1
+    last = life.before if row.state is ItemState.PURGED and life.before is not None else row.state
+    place = _REMOVED if last is ItemState.STORED and row.state is ItemState.PURGED else PLACES[last]
+    setattr(report, place, getattr(report, place) + 1)
+    if last is ItemState.REFUSED:
         return
     report.accepted += life.state is not None or trimmed
-    setattr(report, _PLACES[place], getattr(report, _PLACES[place]) + 1)
-    if life.again and place not in OWED:
+    if life.again and last not in OWED:
         report.possibly_twice += 1
         if len(report.sent_again) < _NAMED:
             report.sent_again.append(row.id)
@@ -219,6 +237,8 @@ async def _judge(opened: Data, row: ItemRow, life: Life | None, report: Report) 
 def _problem(row: ItemRow, life: Life) -> str | None:
     if life.problem is not None:
         return life.problem
+    if life.begins is not None and row.state is not ItemState.PURGED:
+        return f"an entry is missing between accept and {life.begins}"
     if life.state is not row.state:
         return f"it is {row.state}, and the ledger says {life.state or 'nothing'}"
     if row.state is ItemState.QUARANTINED:

@@ -7,9 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from relay.config.faults import ConfigFaults, Fault, nearest, translate
+from relay.config.faults import ConfigFaults, Fault, nearest
 from relay.config.model import Config
 
 _PREFIX = "RELAY_"
@@ -22,8 +20,8 @@ def load(path: Path | None) -> Config:
     faults = _strange_variables()
     try:
         config = Config(**data)
-    except ValidationError as error:
-        raise ConfigFaults([*faults, *translate(error, Config, os.environ)]) from None
+    except ConfigFaults as more:
+        raise ConfigFaults([*faults, *more.faults]) from None
     if faults:
         raise ConfigFaults(faults)
     return config
@@ -31,10 +29,7 @@ def load(path: Path | None) -> Config:
 
 def parse(text: str) -> Config:
     """A configuration from the text of a file; raises ConfigFaults."""
-    try:
-        return Config(**_toml(text, "configuration"))
-    except ValidationError as error:
-        raise ConfigFaults(translate(error, Config, os.environ)) from None
+    return Config(**_toml(text, "configuration"))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,122 +1,56 @@
-"""The whole configuration: the sections, where they come from, and what they must agree on.
-
-Sections whose default is None are absent unless one of their keys is set.
-"""
+"""The whole configuration, checked: a `Config` exists only when nothing is wrong with it."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Self
+import os
+from typing import Any, Self
 
-from pydantic import model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
-from relay.config.faults import wrong
-from relay.config.login import LoginSection
-from relay.config.sections import (
-    ClientsSection,
-    DiskSection,
-    DomainsSection,
-    FailoverSection,
-    ImapSection,
-    LimitsSection,
-    ListenSection,
-    LogSection,
-    NodeSection,
-    PrimarySection,
-    ProxyProtocolSection,
-    ReplaySection,
-    RetentionSection,
-    StoreSection,
-    TlsSection,
-    UnknownRecipients,
-    VaultSection,
-)
-from relay.config.submission import SubmissionSection
-from relay.config.types import REQUIRED, key
-from relay.config.world import WorldSection
+from relay.config.agreement import clashes
+from relay.config.faults import ConfigFaults, Fault, dotted, from_environment, translate
+from relay.config.mending import mended, rests_on
+from relay.config.structure import Structure
+
+_ROUNDS = 5
+"""Mending a section that is missing shows its keys only in the next round."""
 
 
-class Config(BaseSettings):
+class Config(Structure):
     """Everything a node is told."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="RELAY_",
-        env_nested_delimiter="__",
-        enable_decoding=False,
-        extra="forbid",
-        frozen=True,
-        validate_default=True,
-    )
-
-    node: NodeSection = key(REQUIRED, "")
-    store: StoreSection = StoreSection()
-    vault: VaultSection = VaultSection()
-    tls: TlsSection = TlsSection()
-    domains: DomainsSection = DomainsSection()
-    primary: PrimarySection | None = None
-    listen: ListenSection = ListenSection()
-    imap: ImapSection = ImapSection()
-    login: LoginSection = LoginSection()
-    submission: SubmissionSection = SubmissionSection()
-    clients: ClientsSection = ClientsSection()
-    failover: FailoverSection = FailoverSection()
-    replay: ReplaySection = ReplaySection()
-    retention: RetentionSection = RetentionSection()
-    world: WorldSection = WorldSection()
-    limits: LimitsSection = LimitsSection()
-    disk: DiskSection = DiskSection()
-    proxy_protocol: ProxyProtocolSection = ProxyProtocolSection()
-    log: LogSection = LogSection()
-
+    @model_validator(mode="wrap")
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over the file, which comes as arguments."""
-        return env_settings, init_settings
+    def _all_at_once(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Every fault at once: what cannot be read is replaced, so that the rest is judged as well. ConfigFaults."""
+        found: dict[str, ErrorDetails] = {}
+        touched: set[str] = set()
+        whole: Self | None = None
+        for _ in range(_ROUNDS):
+            try:
+                whole = handler(data)
+                break
+            except ValidationError as error:
+                errors = error.errors(include_url=False)
+                for one in errors:
+                    found.setdefault(dotted(one["loc"]), one)
+                data, more = mended(data, errors, cls)
+                touched |= more
+        faults = translate(found.values(), cls, os.environ)
+        if whole is not None:
+            for clash in clashes(whole):
+                if not rests_on(clash.keys, touched):
+                    faults.append(
+                        Fault(clash.keys[0], clash.problem, from_environment(clash.keys[0], clash.hint, os.environ))
+                    )
+        if faults or whole is None:
+            raise ConfigFaults(sorted(faults, key=_place))
+        return whole
 
-    @property
-    def database(self) -> Path:
-        """File of the embedded store."""
-        return Path(self.store.url.removeprefix("sqlite:///")) if self.store.url else self.node.data_dir / "relay.db"
 
-    @property
-    def home_domain(self) -> str:
-        """The domain of bare logins and recipients; empty where there is none."""
-        return self.domains.default_domain or next(iter(self.domains.accept), "")
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        """What two sections must agree on. The first fault only: each of them needs a decision before the next."""
-        if self.tls.certificate is None and (self.listen.imaps or self.listen.submissions or self.listen.https):
-            raise wrong(
-                "listen.imaps, listen.submissions and listen.https need a certificate",
-                "Set tls.certificate and tls.private_key, or empty these lists",
-            )
-        if self.tls.certificate is None and self.imap.plaintext_auth == "never" and self.listen.imap:
-            raise wrong(
-                "nobody could log in on listen.imap: no TLS, and imap.plaintext_auth = never",
-                "Set tls.certificate and tls.private_key",
-            )
-        listening = self.listen.submission and not self.listen.submissions
-        if listening and self.tls.certificate is None and self.imap.plaintext_auth == "never":
-            raise wrong(
-                "nobody could log in on listen.submission: no TLS, and imap.plaintext_auth = never",
-                "Set tls.certificate and tls.private_key",
-            )
-        if self.listen.mx and not self.domains.accept:
-            raise wrong("listen.mx would refuse every message: domains.accept is empty", "Name your domains there")
-        if self.domains.unknown_recipients is UnknownRecipients.REJECT and self.domains.recipients_file is None:
-            raise wrong(
-                "domains.unknown_recipients = reject without a list would refuse good mail for good",
-                "Set domains.recipients_file, or unknown_recipients = tempfail",
-            )
-        if self.retention.warn >= self.retention.spool:
-            raise wrong("retention.warn must be shorter than retention.spool", "Nobody would be warned in time")
-        return self
+def _place(fault: Fault) -> int:
+    """In the order of the sections; what is no section comes last."""
+    sections = list(Structure.model_fields)
+    head = fault.key.partition(".")[0].partition("[")[0]
+    return sections.index(head) if head in sections else len(sections)

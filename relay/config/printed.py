@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from relay.config.faults import example, submodel, toml_value
 from relay.config.model import Config
+from relay.config.types import limits_of
 
 CHOSEN = frozenset(
     {
@@ -159,6 +160,7 @@ def _explained(key: Key) -> str:
     text = key.info.description or ""
     if key.required:
         text = f"{text} Required."
+    text += _limits(key)
     if key.info.examples and key.path not in SHOWN and key.default is not None and not key.required:
         text += f" Example: {toml_value(example(key.info))}"
     return text
@@ -183,8 +185,16 @@ def _default_cell(key: Key) -> str:
     return "not set" if key.default is None else f"`{toml_value(key.default)}`"
 
 
+def _limits(key: Key) -> str:
+    limits = limits_of(key.info)
+    if limits is None:
+        return ""
+    words = ((limits.least, "At least"), (limits.most, "At most"))
+    return "".join(f" {word} {limit}." for limit, word in words if limit is not None)
+
+
 def _cell(key: Key) -> str:
-    text = key.info.description or ""
+    text = (key.info.description or "") + _limits(key)
     if key.info.examples:
         text += f" Example: `{toml_value(example(key.info))}`"
     return text.replace("|", "\\|").replace("<", "&lt;")

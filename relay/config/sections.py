@@ -6,9 +6,9 @@ The sample file (`sample`) and the reference (`reference`) are printed from here
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, field_validator, model_validator
+from pydantic import BeforeValidator, field_validator
 
 from relay.config.faults import wrong
 from relay.config.types import (
@@ -67,14 +67,15 @@ class StoreSection(Section):
 
     url: str = key("", "Empty = relay.db in node.data_dir.", example="sqlite:////var/lib/relay/relay.db")
 
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        if self.url and not self.url.startswith("sqlite:///"):
+    @field_validator("url")
+    @classmethod
+    def _known(cls, url: str) -> str:
+        if url and not url.startswith("sqlite:///"):
             raise wrong(
-                f'"{self.url.partition("://")[0]}" is not a store that this version has',
+                f'"{url.partition("://")[0]}" is not a store that this version has',
                 "Write url = sqlite:///relative/path or sqlite:////absolute/path",
             )
-        return self
+        return url
 
 
 class VaultSection(Section):
@@ -106,14 +107,6 @@ class TlsSection(Section):
         written as [[tls.more]] tables.""",
         example=[{"certificate": "certs/imap.pem", "private_key": "certs/imap.key"}],
     )
-
-    @model_validator(mode="after")
-    def _both(self) -> Self:
-        if (self.certificate is None) != (self.private_key is None):
-            raise wrong("certificate and private_key go together", "Set both or neither")
-        if self.more and self.certificate is None:
-            raise wrong("more is beside certificate and private_key, not instead of them", "Set these two first")
-        return self
 
 
 class DomainsSection(Section):
@@ -166,11 +159,12 @@ class PrimarySmtpSection(UpstreamSection):
         "reputation checks work: none, xclient, xforward or proxy (PROXY protocol).",
     )
     connections: int = key(20, "Connections per worker, cut-through and replay together.", ge=1, le=1000)
-    open_timeout: Duration = key("10s", "For connect, greeting, EHLO and TLS.")
-    command_timeout: Duration = key("30s", "For the answer to MAIL and RCPT.")
+    open_timeout: Duration = key("10s", "For connect, greeting, EHLO and TLS.", least="100ms")
+    command_timeout: Duration = key("30s", "For the answer to MAIL and RCPT.", least="100ms")
     final_timeout: Duration = key(
         "30s",
         "Cut-through: for the answer to the whole message. Later the message is spooled and its delivery verified.",
+        least="100ms",
     )
 
 
@@ -199,18 +193,15 @@ class PrimaryImapSection(UpstreamSection):
     )
     probe_password_file: File | None = key(None, "Its password.", example="/run/secrets/primary-probe")
 
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if self.access is Access.USER:
+    @field_validator("access")
+    @classmethod
+    def _offered(cls, access: Access) -> Access:
+        if access is Access.USER:
             raise wrong(
                 "access = user is not offered: of users' passwords only verifiers are kept, and these open no mailbox",
                 "Give the relay a master user (access = master), or access = none",
             )
-        if self.access is Access.MASTER and not (self.master_user and self.master_password_file):
-            raise wrong("access = master needs master_user and master_password_file", "Set both, or access = none")
-        if bool(self.probe_user) != (self.probe_password_file is not None):
-            raise wrong("probe_user and probe_password_file go together", "Set both or neither")
-        return self
+        return access
 
 
 class PrimarySubmissionSection(UpstreamSection):
@@ -218,15 +209,18 @@ class PrimarySubmissionSection(UpstreamSection):
 
     port: Port = key(587, "Port.")
     tls: TlsMode = key("starttls", "As for primary.smtp, but not opportunistic: passwords go this way.")
-    open_timeout: Duration = key("10s", "For connect, greeting, EHLO, TLS and login.")
-    command_timeout: Duration = key("30s", "For the answer to MAIL and RCPT.")
-    final_timeout: Duration = key("30s", "For the answer to the whole message. Later it is taken by the relay.")
+    open_timeout: Duration = key("10s", "For connect, greeting, EHLO, TLS and login.", least="100ms")
+    command_timeout: Duration = key("30s", "For the answer to MAIL and RCPT.", least="100ms")
+    final_timeout: Duration = key(
+        "30s", "For the answer to the whole message. Later it is taken by the relay.", least="100ms"
+    )
 
-    @model_validator(mode="after")
-    def _protected(self) -> Self:
-        if self.tls is TlsMode.OPPORTUNISTIC:
+    @field_validator("tls")
+    @classmethod
+    def _protected(cls, tls: TlsMode) -> TlsMode:
+        if tls is TlsMode.OPPORTUNISTIC:
             raise wrong("tls = opportunistic would let anybody on the way have users' passwords", "Write starttls")
-        return self
+        return tls
 
 
 class PrimarySection(Section):
@@ -292,13 +286,16 @@ class ImapSection(Section):
     plaintext_auth: Literal["never", "loopback"] = key(
         "loopback", "Where LOGIN (and AUTH on submission) without TLS is allowed."
     )
-    login_timeout: Duration = key("60s", "From connection to login.")
-    idle_timeout: Duration = key("30m", "Without a command; RFC 9051 5.4 asks for 30 minutes at least.")
-    append_limit: Size = key("50MB", "Largest message that a client may put into a mailbox, announced as APPENDLIMIT.")
+    login_timeout: Duration = key("60s", "From connection to login.", least="1s")
+    idle_timeout: Duration = key("30m", "Without a command; RFC 9051 5.4 asks for 30 minutes at least.", least="1m")
+    append_limit: Size = key(
+        "50MB", "Largest message that a client may put into a mailbox, announced as APPENDLIMIT.", least="64kB"
+    )
     quota: Size | None = key(
         None,
         "What an account may hold on the standby; mail that arrives is never refused for it. Not set = no limit.",
         example="10GB",
+        least="1MB",
     )
     folders: UsualFoldersSection = UsualFoldersSection()
     rev2: bool = key(False, "Offer IMAP4rev2 (RFC 9051) on the standby too; clients that see it may behave otherwise.")
@@ -325,24 +322,35 @@ class ClientsSection(Section):
 class LimitsSection(Section):
     """What one peer, and all of them together, may use."""
 
-    message_size: Size = key("50MB", "Largest message, announced as SIZE.")
+    message_size: Size = key("50MB", "Largest message, announced as SIZE.", least="64kB")
     recipients: int = key(1000, "Per message; RFC 5321 4.5.3.1.8 asks for 100 at least.", ge=100)
-    connections: int = key(1000, "Per worker and service.", ge=1)
-    connections_per_address: int = key(50, "Per worker, service and client address; 0 = no limit.", ge=0)
-    memory: Size = key("128MB", "Message bytes held in memory per worker; senders wait beyond it.")
+    connections: int = key(1000, "On listen.mx, per worker.", ge=1)
+    connections_per_address: int = key(
+        50, "The same per client address (IPv6: /64), which is one mail server; 0 = no limit.", ge=0
+    )
+    user_connections: int = key(
+        5000, "Mail readers (imap, imaps), per worker; and as many senders (submission, submissions).", ge=1
+    )
+    user_connections_per_address: int = key(
+        1000,
+        """The same per client address: a whole office sits behind one, with five to ten connections each; 0 = no
+        limit.""",
+        ge=0,
+    )
+    memory: Size = key("128MB", "Message bytes held in memory per worker; senders wait beyond it.", least="1MB")
     errors: int = key(10, "Bad commands per connection before it is closed.", ge=1)
-    command_timeout: Duration = key("5m", "For the next command (RFC 5321 4.5.3.2.7).")
-    data_timeout: Duration = key("3m", "For the next block of a message (RFC 5321 4.5.3.2.5).")
+    command_timeout: Duration = key("5m", "For the next command (RFC 5321 4.5.3.2.7).", least="1s")
+    data_timeout: Duration = key("3m", "For the next block of a message (RFC 5321 4.5.3.2.5).", least="1s")
     min_rate: Size = key("100B", "Bytes per second that a message must arrive with, on average.")
 
 
 class FailoverSection(Section):
     """When the primary is taken for dead and for alive."""
 
-    probe_interval: Duration = key("2s", "Between two probes of a service.")
+    probe_interval: Duration = key("2s", "Between two probes of a service.", least="100ms")
     failures: int = key(2, "Failures in a row that open the standby.", ge=1, le=100)
     successes: int = key(2, "Good probes in a row that start the recovery.", ge=1, le=100)
-    timeout: Duration = key("3s", "For one whole probe; a primary that accepts and hangs is down.")
+    timeout: Duration = key("3s", "For one whole probe; a primary that accepts and hangs is down.", least="100ms")
 
 
 class ReplaySection(Section):
@@ -352,20 +360,24 @@ class ReplaySection(Section):
     concurrency: int = key(10, "Messages at a time.", ge=1, le=1000)
     canaries: int = key(3, "Messages that go alone, one by one, before the queue opens.", ge=1, le=100)
     unknown_wait: Duration = key(
-        "10m", "How long a message whose reply was lost waits to be found on the primary before it is sent again."
+        "10m",
+        "How long a message whose reply was lost waits to be found on the primary before it is sent again.",
+        least="1s",
     )
-    first_delay: Duration = key("5s", "Before the second attempt; doubles from there.")
-    most_delay: Duration = key("15m", "The longest wait between two attempts.")
-    final_timeout: Duration = key("10m", "For the primary's answer to a message (RFC 5321 4.5.3.2.6).")
+    first_delay: Duration = key("5s", "Before the second attempt; doubles from there.", least="100ms")
+    most_delay: Duration = key("15m", "The longest wait between two attempts.", least="100ms")
+    final_timeout: Duration = key("10m", "For the primary's answer to a message (RFC 5321 4.5.3.2.6).", least="1s")
 
 
 class RetentionSection(Section):
     """How long things are kept."""
 
-    spool: Duration = key("30d", "A message that could not be delivered for so long is held for the operator.")
-    warn: Duration = key("3d", "From this age on, waiting messages are reported.")
+    spool: Duration = key(
+        "30d", "A message that could not be delivered for so long is held for the operator.", least="1h"
+    )
+    warn: Duration = key("3d", "From this age on, waiting messages are reported.", least="1m")
     shadow: Duration = key("14d", "Copies of delivered messages.")
-    ledger: Duration = key("90d", "The record of what became of each message.")
+    ledger: Duration = key("90d", "The record of what became of each message.", least="1d")
 
 
 class DiskSection(Section):

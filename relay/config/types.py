@@ -8,9 +8,18 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from relay.config.faults import wrong
@@ -37,15 +46,66 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=False)
 
+    @field_validator("*")
+    @classmethod
+    def _within(cls, value: Any, info: ValidationInfo) -> Any:
+        """The limits of times and sizes: those of numbers are the validator's own, but say nothing about units."""
+        limits = limits_of(cls.model_fields[info.field_name or ""])
+        if value is not None and limits is not None:
+            for wanted, most, below in ((limits.least, False, "less"), (limits.most, True, "more")):
+                if wanted is not None and ((value > _quantity(wanted)) if most else (value < _quantity(wanted))):
+                    written = format_duration(value) if isinstance(value, float) else format_size(value)
+                    hint = f'Write "{wanted}" or {"less" if most else "more"}'
+                    raise wrong(f'"{written}" is {below} than "{wanted}"', hint)
+        return value
 
-def key(default: Any, description: str, *, example: Any = None, **limits: Any) -> Any:
-    """One key. `default` is written as the operator would; `example` is what the sample shows instead of it."""
+
+class Limits(NamedTuple):
+    """The least and the most that a time or a size may be, as the operator writes them."""
+
+    least: str | None
+    most: str | None
+
+
+def limits_of(info: FieldInfo) -> Limits | None:
+    """Of a key that is a time or a size."""
+    extra = info.json_schema_extra
+    if not isinstance(extra, dict):
+        return None
+    least, most = extra.get("least"), extra.get("most")
+    return Limits(least if isinstance(least, str) else None, most if isinstance(most, str) else None)
+
+
+def _quantity(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError:
+        return parse_size(text)
+
+
+def key(
+    default: Any,
+    description: str,
+    *,
+    example: Any = None,
+    least: str | None = None,
+    most: str | None = None,
+    **limits: Any,
+) -> Any:
+    """One key. `default` is written as the operator would; `example` is what the sample shows instead of it.
+
+    `least` and `most` are for times and sizes ("100ms", "64kB"), which are printed with them.
+    """
     return Field(
-        default, description=" ".join(description.split()), examples=None if example is None else [example], **limits
+        default,
+        description=" ".join(description.split()),
+        examples=None if example is None else [example],
+        json_schema_extra={"least": least, "most": most} if least or most else None,
+        **limits,
     )
 
 
-def _from_text(parse: Callable[[str], T], kind: type | UnionType) -> BeforeValidator:
+def _from_text(parse: Callable[[str], T], kind: type | UnionType, *, such_as: str, unit: str = "") -> BeforeValidator:
     """Text is parsed; what is already of the kind (a default that was validated before) passes."""
 
     def validate(given: Any) -> Any:
@@ -53,12 +113,23 @@ def _from_text(parse: Callable[[str], T], kind: type | UnionType) -> BeforeValid
             try:
                 return parse(given)
             except ValueError as error:
-                raise wrong(str(error)) from None
+                raise wrong(str(error), f"Write {such_as}") from None
         if isinstance(given, kind) and not isinstance(given, bool | int | float):
             return given
-        raise wrong(f"{given!r} is not text", f'Write it in quotes, with its unit where it has one: "{given}s"')
+        if unit and isinstance(given, int | float) and not isinstance(given, bool):
+            raise wrong(
+                f"{given!r} is not text", f'Write it in quotes, with its unit where it has one: "{given}{unit}"'
+            )
+        raise wrong(f"{given!r} is not text", f"Write it in quotes: {such_as}")
 
     return BeforeValidator(validate)
+
+
+def _file(given: Any) -> Any:
+    if isinstance(given, Path) or (isinstance(given, str) and given and "\0" not in given):
+        return given
+    problem = "is empty" if given == "" else f"{given!r} is not a path"
+    raise wrong(problem, "Write a path in quotes, or leave the key out where there is no file")
 
 
 def split_list(given: Any) -> Any:
@@ -90,16 +161,24 @@ def _node_name(given: Any) -> Any:
 
 
 NodeName: TypeAlias = Annotated[str, BeforeValidator(_node_name)]
-Duration: TypeAlias = Annotated[float, _from_text(parse_duration, float), PlainSerializer(format_duration)]
+Duration: TypeAlias = Annotated[
+    float, _from_text(parse_duration, float, such_as='"2s", "10m" or "30d"', unit="s"), PlainSerializer(format_duration)
+]
 """Seconds."""
-Size: TypeAlias = Annotated[int, _from_text(parse_size, int), PlainSerializer(format_size)]
+Size: TypeAlias = Annotated[
+    int, _from_text(parse_size, int, such_as='"512kB" or "50MB"', unit="MB"), PlainSerializer(format_size)
+]
 """Bytes."""
-Host: TypeAlias = Annotated[str, _from_text(parse_host, str)]
-Domain: TypeAlias = Annotated[str, _from_text(parse_domain, str)]
+Host: TypeAlias = Annotated[str, _from_text(parse_host, str, such_as='"mx1.example.org" or "10.0.0.5"')]
+Domain: TypeAlias = Annotated[str, _from_text(parse_domain, str, such_as='"example.org"')]
 Port: TypeAlias = Annotated[int, BeforeValidator(_port)]
-Bind: TypeAlias = Annotated[Address, _from_text(parse_address, Address), PlainSerializer(str)]
+Bind: TypeAlias = Annotated[
+    Address, _from_text(parse_address, Address, such_as='"0.0.0.0:25" or "[::]:25"'), PlainSerializer(str)
+]
 Binds: TypeAlias = Annotated[tuple[Bind, ...], BeforeValidator(split_list)]
 Domains: TypeAlias = Annotated[tuple[Domain, ...], BeforeValidator(split_list)]
-Range: TypeAlias = Annotated[Network, _from_text(parse_network, Network), PlainSerializer(str)]
+Range: TypeAlias = Annotated[
+    Network, _from_text(parse_network, Network, such_as='"10.0.0.0/8" or "2001:db8::/32"'), PlainSerializer(str)
+]
 Networks: TypeAlias = Annotated[tuple[Range, ...], BeforeValidator(split_list)]
-File: TypeAlias = Annotated[Path, PlainSerializer(str)]
+File: TypeAlias = Annotated[Path, BeforeValidator(_file), PlainSerializer(str)]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator
 
 from relay.config.faults import wrong
 from relay.config.sections import UpstreamSection
@@ -35,14 +35,6 @@ class SmarthostSection(UpstreamSection):
     password_file: File | None = key(None, "Its password.", example="/run/secrets/smarthost")
     connections: int = key(10, "Connections at a time.", ge=1, le=1000)
 
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if self.user and self.password_file is None:
-            raise wrong("user needs password_file", "Set both or neither")
-        if self.user and self.tls is TlsMode.NONE:
-            raise wrong("the password would go out in clear", "Set tls = starttls or implicit")
-        return self
-
 
 class DkimSection(Section):
     """A key that mail is signed with."""
@@ -68,9 +60,15 @@ class WorldSection(Section):
         word is trusted.""",
     )
     own_names: Domains = key(
-        [], "Further names that MX records may call this relay by: never delivered to.", example=["mx2.example.org"]
+        [],
+        "Further names that MX records may call this relay by: never delivered to; their postmaster is ours.",
+        example=["mx2.example.org"],
     )
-    own_addresses: Addresses = key([], "Addresses of this relay, the same.", example=["192.0.2.25"])
+    own_addresses: Addresses = key(
+        [],
+        "Addresses of this relay, the same; those that listen.mx names need not be repeated.",
+        example=["192.0.2.25"],
+    )
     connections: int = key(40, "Connections at a time, over all servers.", ge=1, le=1000)
     dkim: Annotated[tuple[DkimSection, ...], BeforeValidator(split_list)] = key(
         [],

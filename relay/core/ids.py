@@ -13,6 +13,7 @@ ItemId = NewType("ItemId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {c: i for i, c in enumerate(_ALPHABET)}
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
 ITEM_ID_LENGTH = 26
 ITEM_ID_BYTES = 16
 
@@ -31,7 +32,7 @@ def from_bytes(raw: bytes) -> ItemId:
     if len(raw) != ITEM_ID_BYTES:
         raise ValueError("an item id is 16 bytes")
     n = int.from_bytes(raw, "big")
-    return ItemId("".join(_ALPHABET[(n >> shift) & 31] for shift in range(125, -1, -5)))
+    return ItemId("".join([_PAIRS[(n >> shift) & 1023] for shift in range(120, -1, -10)]))
 
 
 def to_bytes(item: ItemId) -> bytes:

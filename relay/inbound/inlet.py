@@ -4,7 +4,7 @@
 2. An octet counts in the budget from its arrival until the block it left in is done with (the next `line` or `block`,
    or `close`).
 3. A line that exceeds its limit is eaten to its end and reported once; it is never taken for two.
-4. Who waits longer than it may gets TimeoutError. One bare timer instead of `asyncio.timeout`: this is done per line.
+4. Who waits longer than it may gets TimeoutError.
 5. What `block` has is held back for two milliseconds at most.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 
 from relay.inbound.budget import ByteBudget
+from relay.primary.alarm import Alarm
 
 HIGH_WATER = 128 * 1024
 LOW_WATER = 32 * 1024
@@ -43,6 +44,7 @@ class Inlet:
         self._closed = False
         self._paused = False
         self._expired = False
+        self._alarm = Alarm(self.expire)
         self._enough = 0
         """Octets that `block` waits for at best; 0 while nobody waits for a block."""
         self._rested = False
@@ -79,6 +81,7 @@ class Inlet:
         self._budget.give(len(self._buffer) + self._lent)
         self._buffer.clear()
         self._lent = 0
+        self._alarm.close()
         self._wake()
 
     # --- the session's side ---
@@ -105,7 +108,7 @@ class Inlet:
 
     async def line(self, limit: int, *, within: float | None = None) -> bytes:
         """The next line with its end, `within` seconds. LineTooLong, Gone, TimeoutError."""
-        timer = self._arm(within)
+        self._arm(within)
         try:
             self._settle()
             eaten = False
@@ -124,8 +127,7 @@ class Inlet:
                     eaten = True
                 await self._more()
         finally:
-            if timer is not None:
-                timer.cancel()
+            self._alarm.off()
 
     async def block(self, most: int, *, within: float | None = None) -> bytes:
         """Some octets, at least one, `within` seconds. Gone, TimeoutError.
@@ -137,7 +139,7 @@ class Inlet:
         if self._gathered:
             self._enough = 0
         else:
-            timer = self._arm(within)
+            self._arm(within)
             moment = self._loop.call_later(_MOMENT, self._rest) if self._buffer else None
             try:
                 while not self._gathered:
@@ -151,9 +153,9 @@ class Inlet:
                         moment = self._loop.call_later(_MOMENT, self._rest)
             finally:
                 self._enough, self._rested = 0, False
-                for handle in (timer, moment):
-                    if handle is not None:
-                        handle.cancel()
+                self._alarm.off()
+                if moment is not None:
+                    moment.cancel()
         return self._cut(min(most, len(self._buffer)))
 
     @property
@@ -172,9 +174,10 @@ class Inlet:
         self._lent -= len(data)
         self._searched = 0
 
-    def _arm(self, within: float | None) -> asyncio.TimerHandle | None:
+    def _arm(self, within: float | None) -> None:
         self._expired = False
-        return None if within is None else self._loop.call_later(within, self.expire)
+        if within is not None:
+            self._alarm.set(within)
 
     def _cut(self, size: int) -> bytes:
         data = bytes(memoryview(self._buffer)[:size])

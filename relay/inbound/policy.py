@@ -1,7 +1,7 @@
 """Who may send to whom. Pure: an address and a login enter, a refusal or None leaves.
 
-1. Mail is taken for the domains that are ours and for the postmaster; for others only from users who are logged in: no
-   open relay.
+1. Mail is taken for the domains that are ours and for the bare postmaster (`postmaster` turns our own names into that);
+   for others only from users who are logged in: no open relay.
 2. A local part that could be a route (`%`, `!`, `@`, quoted or not) is refused: behind us the primary may trust us, and
    follow it.
 """

@@ -20,6 +20,7 @@ from relay.core.reply import Reply
 from relay.inbound.budget import ByteBudget
 from relay.inbound.finishing import Finishing
 from relay.inbound.policy import RelayPolicy
+from relay.inbound.postmaster import OwnPostmaster
 from relay.inbound.senders import Senders
 from relay.inbound.settings import InboundSettings
 from relay.listen.gate import Gate
@@ -192,6 +193,7 @@ class Services:
     metrics: InboundMetrics
     gate: Gate
     budget: ByteBudget
+    postmaster: OwnPostmaster = field(default_factory=OwnPostmaster)
     names: ClientNames | None = None
     """None = clients have no names."""
     service: Service = Service.SMTP

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 
+import msgspec
+
 from relay.accounts.login import Verdict as LoginVerdict
 from relay.core.errors import NotNow
 from relay.core.reply import Reply
@@ -139,6 +141,9 @@ class Verbs(Connection):
         if session.body is not None:
             raise CommandFault(replies.IN_CHUNKS)
         recipient = parse_rcpt(argument, self._parameters(), smtputf8=mailing.command.smtputf8)
+        heard = self.services.postmaster.heard(recipient.address, self._connected_to)  # RFC 5321 4.5.1
+        if heard != recipient.address:
+            recipient = msgspec.structs.replace(recipient, address=heard)
         await self.flush_if_waiting()
         answer = await mailing.rcpt(recipient)
         said: RecipientOutcome = "accepted" if answer.positive else "refused" if answer.permanent else "deferred"
@@ -282,6 +287,11 @@ class Verbs(Connection):
             return True
         client = self.session.client.address.partition("%")[0]
         return self.services.settings.plaintext_auth == "loopback" and ipaddress.ip_address(client).is_loopback
+
+    def _connected_to(self) -> str | None:
+        """Our end of the connection."""
+        here = self.transport.get_extra_info("sockname") if self.transport is not None else None
+        return here[0] if here else None
 
     def _begin(self, command: MailCommand) -> Mailing:
         session = self.session

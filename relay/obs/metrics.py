@@ -25,6 +25,7 @@ from relay.core.mode import Mode, Service, Signal
 from relay.obs.bounds import FAST, SIZES, SLOW
 from relay.obs.instruments import Family, Maker
 from relay.obs.login_metrics import LoginMetrics
+from relay.obs.reloading import reload_failed
 from relay.obs.world_metrics import WorldMetrics
 
 Listener = Literal["mx", "submission", "submissions", "imap", "imaps"]
@@ -329,6 +330,7 @@ class Metrics:
         self.login = LoginMetrics(make)
         self.mode = ModeMetrics(make)
         self.world = WorldMetrics(make)
+        self.reload_failed = reload_failed(make)
         self.log_lines: Family[str, Counter] = make.counters(
             "relay_log_lines_total",
             "Log lines by level. Any rise of 'error' deserves a look at the log.",

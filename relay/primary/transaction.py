@@ -81,7 +81,7 @@ class Transaction:
     async def data(
         self, body: AsyncIterator[bytes], *, prepend: bytes = b"", before_dot: BeforeDot | None = None
     ) -> Reply:
-        """Send `prepend` and the body; `before_dot` is awaited when all but the final dot is handed over.
+        """Send `prepend` and the body; `before_dot` is awaited before the last block, which the final dot ends.
 
         Returns the reply to the content (or to DATA, where that was refused). NoContact, ReplyLost, and whatever
         `body` and `before_dot` raise: then the connection is cut and nothing was delivered.
@@ -101,17 +101,14 @@ class Transaction:
             return reply
         self._in_content = True
         stuffer = DotStuffer()
+        ready = b""  # the last block leaves with the final dot: a small message is one packet
         try:
-            held = prepend
             async for block in body:
-                if held:
-                    wire.send(stuffer.encode(held + block))  # one packet for a small message
-                    held = b""
-                else:
+                if ready:
                     await wire.drain(self._deadlines.block)
-                    wire.send(stuffer.encode(block))
-            if held:
-                wire.send(stuffer.encode(held))
+                    wire.send(ready)
+                ready, prepend = stuffer.encode(prepend + block), b""
+            ready += stuffer.encode(prepend)
             if before_dot is not None:
                 await before_dot()
             wire.check()
@@ -123,7 +120,7 @@ class Transaction:
         except BaseException:
             wire.kill("given up within the content")
             raise
-        wire.send(stuffer.finish(), replies=1)
+        wire.send(ready + stuffer.finish(), replies=1)
         crash.point("primary.after_dot")
         try:
             reply = await wire.reply(self._deadlines.final)

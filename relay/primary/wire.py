@@ -19,6 +19,7 @@ from typing import cast
 
 from relay.core.errors import PeerFault
 from relay.core.reply import Reply
+from relay.primary.alarm import Alarm
 from relay.proto.smtp.reader import ReplyReader
 
 _GOODBYE_SECONDS = 2.0
@@ -40,6 +41,7 @@ class Wire(asyncio.Protocol):
         self._replies: deque[Reply] = deque()
         self._owed = 1  # the greeting
         self._wanted = 0
+        self._alarm = Alarm(lambda: self.kill("server did not answer in time"))
         self._arrival: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._paused = False
@@ -178,12 +180,11 @@ class Wire(asyncio.Protocol):
         if self.broken is None:
             self._wanted = count
             self._arrival = self._loop.create_future()
-            # One bare timer instead of `asyncio.timeout`: this is done for every command.
-            timer = self._loop.call_later(seconds, self.kill, "server did not answer in time")
+            self._alarm.set(seconds)
             try:
                 await self._arrival
             finally:
-                timer.cancel()
+                self._alarm.off()
                 self._arrival, self._wanted = None, 0
         if len(self._replies) < count:
             raise Broken(self.broken or "server did not answer in time")
@@ -191,6 +192,7 @@ class Wire(asyncio.Protocol):
     def _break(self, reason: str) -> None:
         if self.broken is None:
             self.broken = reason
+            self._alarm.close()
             self._wake()
             self._release()
 

@@ -1,10 +1,11 @@
 """The life of one attempt, from a claimed row to what is written down about it.
 
-    open -> MAIL, RCPT -> content -> [intend] -> final dot -> reply  |  settle
-                                                          lane free -^
+    open -> MAIL, RCPT -> content -> final dot -> reply  |  settle
+       '-- [intend] ------------^               lane free -^
 
 1. `intend` is durable before the final dot, and only under a lease that is in force: from the dot on, whoever finds the
-   item finds INTENT and asks the primary before sending again.
+   item finds INTENT and asks the primary before sending again. For a small message it is written while the primary
+   answers the envelope; for a large one at its end, because a crash on the way would put it in doubt for nothing.
 2. The lane is free at the reply; the settlement follows by itself, so that the next MAIL does not wait for our disk.
 3. What cannot be settled (lost lease, unavailable store) stays INTENT and becomes UNKNOWN by `rescue`: never "not
    delivered" by default.
@@ -14,7 +15,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -34,24 +36,27 @@ from relay.spool.queue import Queue
 from relay.spool.queue import Result as RecipientOutcome
 from relay.spool.read import Reader
 from relay.store.api import IllegalTransition, StoreUnavailable
-from relay.store.records import ItemRow
+from relay.store.records import ItemRow, Sealed
 
 _log = logger("replay")
 
 DELIVERED = RecipientState.DELIVERED
 _SEEN = reply(250, "2.0.0 Was in the mailbox already: not sent again")
+_SMALL = 256 * 1024
+"""Octets; see invariant 1."""
 
 
 class Attempt:
     """One message on its way."""
 
-    def __init__(self, row: ItemRow, attempts: Attempts) -> None:
+    def __init__(self, row: ItemRow, body: Sealed | None, attempts: Attempts) -> None:
         self.row = row
+        self._body = body
         self.seconds = 0.0
         self.in_doubt = False
         """The final dot may be out: to be waited for, not cancelled."""
         self.verdict: Verdict | None = None
-        self._intended = False
+        self._intent: asyncio.Task[None] | None = None
         self._shared = attempts
 
     async def run(self) -> Decision | None:
@@ -60,11 +65,13 @@ class Attempt:
         began = shared.clock.monotonic()
         wanted = [recipient.index for recipient in row.recipients if recipient.state in OPEN]
         try:
-            message = shared.reader.open(row)
+            message = shared.reader.open(row, self._body)
             there = await shared.second_look.there(row, message, wanted)
             left = [index for index in wanted if index not in there]
             self.verdict = Verdict()
             if left:
+                if row.size <= _SMALL:
+                    self._begin_intent()
                 self.verdict = await shared.destination.attempt(message, left, self._before_dot)
         except Damaged as damage:
             await self._quarantine(damage)
@@ -73,6 +80,10 @@ class Attempt:
             _log.warning("attempt_given_up", item=row.id, error=type(error).__name__)
             await self._undo()
             return None
+        except asyncio.CancelledError:
+            if not self.in_doubt:
+                await self._undo()
+            raise
         finally:
             self.in_doubt = False
             self.seconds = shared.clock.monotonic() - began
@@ -87,7 +98,7 @@ class Attempt:
     async def settle(self, decision: Decision) -> None:
         """Write down what it came to."""
         shared, item = self._shared, self.row.id
-        if decision.untouched and not self._intended:
+        if decision.untouched and self._intent is None:
             await shared.holding.release([item])
             return
         delay = 0.0
@@ -95,8 +106,8 @@ class Attempt:
             attempt = self.row.attempts + 1
             delay = shared.backoff.delay(min(attempt, 63), shared.fraction())
         try:
-            if not self._intended and decision.state not in LEGAL[ItemState.PENDING]:
-                await self._intend()
+            if self._intent is not None or decision.state not in LEGAL[ItemState.PENDING]:
+                await self._intended()
             lease = shared.holding.lease(item)
             if lease is None:
                 raise LeaseLost("lease ran out before the outcome was written down")  # noqa: TRY301
@@ -120,24 +131,33 @@ class Attempt:
 
     async def _before_dot(self) -> None:
         self.in_doubt = True
-        await self._intend()
+        await self._intended()
+        if self._shared.holding.lease(self.row.id) is None:
+            raise LeaseLost("lease ran out before the final dot")
         crash.point("replay.before_dot")
+
+    def _begin_intent(self) -> asyncio.Task[None]:
+        self._intent = asyncio.get_running_loop().create_task(self._intend())
+        self._intent.add_done_callback(_seen)
+        return self._intent
 
     async def _intend(self) -> None:
         lease = self._shared.holding.lease(self.row.id)
         if lease is None:
-            raise LeaseLost("lease ran out before the final dot")
-        if self._intended:
-            return  # another transaction of the same attempt
-        self._intended = True
+            raise LeaseLost("lease ran out before the attempt")
         await self._shared.queue.intend([lease])
+
+    async def _intended(self) -> None:
+        """Once for all transactions of the attempt."""
+        await asyncio.shield(self._intent or self._begin_intent())
 
     async def _undo(self) -> None:
         """No dot was sent: take the intent back, if it was written."""
         shared, item = self._shared, self.row.id
         lease = shared.holding.lease(item)
-        if self._intended and lease is not None:
+        if self._intent is not None and lease is not None:
             try:
+                await self._intended()
                 await shared.queue.settle(
                     lease, ItemState.PENDING, next_attempt_at=shared.clock.now(), counts_as_attempt=False
                 )
@@ -156,6 +176,12 @@ class Attempt:
             _log.warning("quarantine_not_written", item=item)
         finally:
             shared.holding.drop(item)
+
+
+def _seen(intent: asyncio.Task[None]) -> None:
+    """Whoever waits for it gets its error; where nobody does any more, it is no news."""
+    if not intent.cancelled():
+        intent.exception()
 
 
 class Attempts:
@@ -184,9 +210,13 @@ class Attempts:
         self.fraction = fraction
         self.on_damage = on_damage
 
-    def begin(self, row: ItemRow) -> Attempt:
-        """An attempt of a claimed row."""
-        return Attempt(row, self)
+    async def prepare(self, rows: Sequence[ItemRow]) -> list[Attempt]:
+        """An attempt for each claimed row. Small bodies are read here, all at once: no lane waits for the disk."""
+        try:
+            bodies = await self.reader.ahead(rows)
+        except StoreUnavailable:
+            bodies = {}  # each reads for itself, and says what is wrong
+        return [Attempt(row, bodies.get(row.id), self) for row in rows]
 
 
 def counts_for_gate(decision: Decision, verdict: Verdict | None) -> bool | None:

@@ -100,7 +100,7 @@ class Runner:
             on_damage=lambda _: spool_metrics.quarantined.inc(),
         )
         self._news = asyncio.Event()
-        self._ready: deque[ItemRow] = deque()
+        self._ready: deque[Attempt] = deque()
         self._running: dict[asyncio.Task[None], Attempt] = {}
         self._settling: set[asyncio.Task[None]] = set()
         self._claiming: asyncio.Task[None] | None = None
@@ -218,8 +218,8 @@ class Runner:
         except StoreUnavailable:
             return
         self._holding.add([row.lease for row in rows if row.lease is not None], since)
-        self._ready.extend(rows)
         self._claims_backlog = any(self._is_backlog(row) for row in rows)
+        self._ready.extend(await self._attempts.prepare(rows))
         if rows:
             self._empty_since = None
 
@@ -227,8 +227,7 @@ class Runner:
         self._claiming = None
         self._report(task)
 
-    def _start(self, row: ItemRow) -> None:
-        attempt = self._attempts.begin(row)
+    def _start(self, attempt: Attempt) -> None:
         task = self._spawn(self._carry(attempt))
         self._running[task] = attempt
         self._metrics.in_flight.inc()
@@ -245,15 +244,13 @@ class Runner:
     async def _carry(self, attempt: Attempt) -> None:
         await self._pacer.turn()
         if not self._allowed:
-            await self._give_back(attempt.row)
+            await self._give_back(attempt)
             return
         phase = self.gate.phase if self.gate.state is GateState.CANARY else None
         decision = await attempt.run()
         if decision is None:
             self._empty_since = None
             return
-        if decision.state is ItemState.PENDING and not decision.retry:
-            self._empty_since = None
         self._judge(attempt, decision)
         settling = self._spawn(self._settle(attempt, decision, phase))
         self._settling.add(settling)
@@ -261,6 +258,8 @@ class Runner:
 
     async def _settle(self, attempt: Attempt, decision: Decision, phase: int | None) -> None:
         await attempt.settle(decision)
+        if decision.state is ItemState.PENDING and not decision.retry:
+            self._empty_since = None
         if phase is None or decision.state is not ItemState.DELIVERED or attempt.verdict == Verdict():
             return
         if phase != self._canaries_of:
@@ -335,7 +334,7 @@ class Runner:
         if self._empty_since is not None:
             busy = bool(self._running or self._settling or self._ready or self._claiming is not None)
         else:
-            left = (*self._ready, *(attempt.row for attempt in self._running.values()))
+            left = [attempt.row for attempt in (*self._ready, *self._running.values())]
             short = self._clock.now() - self._recovering_since < _STEADY
             busy = short or self.gate.state is not GateState.OPEN or any(map(self._is_backlog, left))
             busy = busy or self._claims_backlog
@@ -355,13 +354,13 @@ class Runner:
         return asyncio.get_running_loop().create_task(work)
 
     async def _hand_back(self) -> None:
-        rows = list(self._ready)
+        attempts = list(self._ready)
         self._ready.clear()
-        await self._give_back(*rows)
+        await self._give_back(*attempts)
 
-    async def _give_back(self, *rows: ItemRow) -> None:
+    async def _give_back(self, *attempts: Attempt) -> None:
         self._empty_since = None
-        await self._holding.release([row.id for row in rows])
+        await self._holding.release([attempt.row.id for attempt in attempts])
 
     async def _end(self) -> None:
         """Invariant 5, then everything that is still ours goes back."""

@@ -46,6 +46,9 @@ class Upload:
         self._session = session
         self._batch: Batch | None = None
         self._folder: Folder | None = None
+        self._name = ""
+        self._head: tuple[c.AppendHead, int] | None = None
+        """Of the first message, and of how many tokens it was read."""
         self._draft: AppendDraft | None = None
         self._replaced: tuple[Folder, int] | None = None
         self._messages = 0
@@ -101,10 +104,15 @@ class Upload:
             if answer.status != "OK":
                 return answer
             head = head.append
+        elif self._head is None:
+            self._head = (head, len(offered.tokens))
         if self._batch is None:
-            self._folder = await find(session, head.mailbox)
-            if self._folder is None:
+            self._name = head.mailbox
+            # Who has sent the message already gains nothing by an early answer: the commit decides in any case.
+            self._folder = None if offered.sync else session.filed.get(self._name)
+            if self._folder is None and await self._find() is None:
                 return TRY_CREATE
+            assert self._folder is not None
             await self._admit()
             self._batch = session.services.appends.begin(self._folder, _origin(session))
         self._messages += 1
@@ -117,14 +125,25 @@ class Upload:
         )
         return DONE
 
+    async def _find(self) -> Folder | None:
+        """Which mailbox has the name now; remembered. NotNow."""
+        self._folder = await find(self._session, self._name)
+        self._session.filed.clear()
+        if self._folder is not None:
+            self._session.filed[self._name] = self._folder
+        return self._folder
+
     async def _admit(self) -> None:
         """Wait for a place among those that send messages. NotNow."""
         services = self._session.services
-        try:
-            async with asyncio.timeout(services.settings.deadlines.upload):
-                await services.uploads.acquire()
-        except TimeoutError:
-            raise NotNow("too many messages are being received") from None
+        if services.uploads.locked():
+            try:
+                async with asyncio.timeout(services.settings.deadlines.upload):
+                    await services.uploads.acquire()
+            except TimeoutError:
+                raise NotNow("too many messages are being received") from None
+        else:  # at once, without a timer
+            await services.uploads.acquire()
         self._admitted = True
 
     def _replace(self, head: c.ReplaceHead) -> Answer:
@@ -144,6 +163,10 @@ class Upload:
         await self._draft.write(block)
         return DONE
 
+    def parsed(self, frame: Frame) -> grammar.Parsed | None:
+        """The command, as far as that is known without reading it again."""
+        return None if self._head is None else grammar.completed(*self._head, frame.tokens)
+
     @property
     def replaced(self) -> list[int]:
         """UID of the message that is replaced."""
@@ -153,14 +176,19 @@ class Upload:
         """Everything, once the command is complete; an answer where something was wrong before. Errors of `Batch`."""
         if self._failure is not None:
             return self._failure
-        session, selected, folder = self._session, self._session.selected, self._folder
-        assert self._batch is not None and folder is not None
-        here = selected is not None and selected.folder.row.id == folder.row.id
-        known = selected.seen if selected is not None and here else seen(session)
-        appended = await self._batch.commit(known, replaced=self._replaced)
-        if selected is not None and here:
+        assert self._batch is not None
+        selected = self._session.selected
+        known = selected.seen if selected is not None and self._here else seen(self._session)
+        appended = await self._batch.commit(known, replaced=self._replaced, search=self._find)
+        if selected is not None and self._here:
             await selected.arrived(appended.uids)
         return appended
+
+    @property
+    def _here(self) -> bool:
+        """Whether the messages go to the selected mailbox."""
+        selected, folder = self._session.selected, self._folder
+        return selected is not None and folder is not None and selected.folder.row.id == folder.row.id
 
 
 def _origin(session: Session) -> Origin:

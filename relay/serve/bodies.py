@@ -48,14 +48,8 @@ class Bodies:
     async def load(self, rows: Sequence[MessageRow]) -> dict[ItemId, bytes | Damaged]:
         """Contents of the small messages in one of the `groups`; those that are gone are left out. NotNow."""
         found: dict[ItemId, bytes | Damaged] = {}
-        missing: list[ItemId] = []
-        for row in rows:
-            if row.size <= CHUNK_SIZE:
-                known = self._recent.get(row.item)
-                if known is None:
-                    missing.append(row.item)
-                else:
-                    found[row.item] = known
+        known, missing = self._recent.split([row.item for row in rows if row.size <= CHUNK_SIZE])
+        found.update(known)
         slices = Slices()
         for start in range(0, len(missing), _OPENED):
             opened = await self._mailboxes.contents(missing[start : start + _OPENED])

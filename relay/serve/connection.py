@@ -45,6 +45,7 @@ class Connection:
             _log.exception("connection_failed", exc_info=bug)
             self._stream.put(encode.condition(None, "BYE", "Local problem, connect again", b"UNAVAILABLE"))
         finally:
+            self._talk.close()
             self._stream.close()
 
     async def _serve(self) -> None:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 from relay.core.errors import Damaged, NotNow
@@ -21,7 +22,7 @@ from relay.proto.imap.flags import System
 from relay.serve import bodies
 from relay.serve.answers import BAD_NUMBER, DONE, Answer, HalfSaid, no
 from relay.serve.pace import Pace
-from relay.serve.showing import Response, TooLarge, UnknownEncoding, maker, needs_content, needs_summary
+from relay.serve.showing import Maker, Response, TooLarge, UnknownEncoding, maker, needs_content, needs_summary
 from relay.serve.summary import PAGE, Summary
 from relay.spool.mailboxes import FlagStep
 from relay.store.records import MessageRow
@@ -62,7 +63,6 @@ class _Fetching:
         self._by_uid = command.by_uid
         self._items = [(item, maker(item, self._mailbox, mailboxes)) for item in items]
         self._makers = [make for _, make in self._items]
-        self._told_flags = maker(Attribute.FLAGS, self._mailbox, mailboxes)
         self._shows_flags = Attribute.FLAGS in items
         self._summaries_needed = any(needs_summary(item) for item in items)
         self._contents_needed = any(needs_content(item) for item in items)
@@ -71,6 +71,11 @@ class _Fetching:
         )
         self._problem: Answer | None = None
         """The first thing that went wrong with a message."""
+
+    @cached_property
+    def _told_flags(self) -> Maker:
+        """For those whose flags change by being read."""
+        return maker(Attribute.FLAGS, self._mailbox, self._session.services.mailboxes)
 
     async def run(self, uids: Sequence[int]) -> Answer:
         size = PAGE if self._summaries_needed or self._contents_needed else _PAGE_OF_ROWS

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from relay.core.errors import Damaged
 from relay.proto.imap import search as keys
 from relay.proto.imap import text
-from relay.proto.imap.columns import sieve
+from relay.proto.imap.columns import places, sieve
 from relay.proto.imap.flags import Flags
+from relay.proto.imap.plain import may_have
+from relay.proto.imap.seqview import SeqView
 from relay.proto.mime.header import FieldFinder
 from relay.serve import bodies
 from relay.serve.pace import Pace
@@ -29,11 +31,40 @@ if TYPE_CHECKING:
 
 _PAGE = 1000
 """Rows looked at together."""
+_UNKNOWN = b"=?"
+"""For a header that is not at hand: what it says has to be decoded in any case."""
 _Fields = dict[str, list[str]]
 
 
-async def find(session: Session, wanted: keys.Key) -> list[int]:
-    """UIDs of the messages that meet a key, ascending. NotNow, Gone."""
+class Found:
+    """Messages that meet a key, in ascending order."""
+
+    __slots__ = ("_places", "_uids", "_view")
+
+    def __init__(self, view: SeqView, *, places: Sequence[int] | None = None, uids: list[int] | None = None) -> None:
+        """Either is enough; `places` are numbers that begin with 0."""
+        self._view = view
+        self._places = places
+        self._uids = uids
+
+    @property
+    def uids(self) -> list[int]:
+        """Their UIDs."""
+        if self._uids is None:
+            known = self._view.uids()
+            self._uids = [known[place] for place in self._places or ()]
+        return self._uids
+
+    @property
+    def numbers(self) -> list[int]:
+        """Their message numbers."""
+        if self._places is not None:
+            return [place + 1 for place in self._places]
+        return self._view.numbers(self.uids)
+
+
+async def find(session: Session, wanted: keys.Key) -> Found:
+    """The messages that meet a key. NotNow, Gone."""
     mailbox, view = session.mailbox, session.mailbox.view
     key = keys.bind(
         wanted,
@@ -44,10 +75,12 @@ async def find(session: Session, wanted: keys.Key) -> list[int]:
     )
     shelf = await session.services.mailboxes.shelf(mailbox.folder)
     column = None
-    if shelf is not None and shelf.uids == view.uids():  # nothing is there that is yet to be told
+    if shelf is not None and (
+        shelf.uids is view.uids() or shelf.uids == view.uids()
+    ):  # nothing is there that is yet to be told
         column = sieve(key, shelf.flags)
         if column is not None and column.exact:
-            return list(compress(view.uids(), column.column))
+            return Found(view, places=places(column.column))
     candidates = _candidates(key, mailbox)
     if column is not None:
         kept = set(compress(view.uids(), column.column))
@@ -58,7 +91,7 @@ async def find(session: Session, wanted: keys.Key) -> list[int]:
     for start in range(0, len(candidates), _PAGE):
         found += await finder.page(candidates[start : start + _PAGE], start)
     found.sort()
-    return found
+    return Found(view, uids=found)
 
 
 def _candidates(key: keys.Key, mailbox: Selected) -> Sequence[int]:
@@ -98,15 +131,11 @@ class _Needs:
         """Whether a row can decide anything."""
         self._words = _words(key)
 
-    def excludes(self, header: bytes | None) -> bool:
-        """Whether the octets of a header show at once that the message is not meant, without decoding anything."""
-        if not self._words or header is None or not header.isascii() or b"=?" in header:
-            return False
-        lower = header.lower()
-        for word in self._words:  # noqa: SIM110 -- a generator costs as much as all the rest
-            if word not in lower:
-                return True
-        return False
+    def may_meet(self, headers: Sequence[bytes | None]) -> Sequence[int]:
+        """Places of those that do not show at once, in their bare octets, that the message is not meant."""
+        if not self._words:
+            return range(len(headers))
+        return may_have(self._words, [_UNKNOWN if header is None else header for header in headers])
 
     def fields(self, header: bytes) -> _Fields:
         """Decoded values of those fields that matter."""
@@ -158,12 +187,10 @@ class _Finder:
         """UIDs of those that match once their text is looked at."""
         found: list[int] = []
         summaries = await self._session.summaries.get(candidates)
-        excludes = self._needs.excludes
         unsure: list[tuple[_Message, Summary]] = []
-        for row in candidates:
-            summary = summaries.get(row.item)
-            if isinstance(summary, Summary) and excludes(summary.header):
-                continue
+        known = [(row, summaries.get(row.item)) for row in candidates]
+        headers = [summary.header if isinstance(summary, Summary) else None for _, summary in known]
+        for row, summary in [known[place] for place in self._needs.may_meet(headers)]:
             message = self._message(row)
             if isinstance(summary, Summary):
                 if await self._guarded(message, message.load_header(summary, self._needs.fields)):

@@ -6,6 +6,7 @@ A message that arrives is asked for by all of its user's devices within seconds,
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from relay.core.ids import ItemId
@@ -22,13 +23,19 @@ class Recent(Generic[V]):
         self._room = octets
         self._held: OrderedDict[ItemId, tuple[V, int]] = OrderedDict()
 
-    def get(self, item: ItemId) -> V | None:
-        """None where it is not there (any more)."""
-        found = self._held.get(item)
-        if found is None:
-            return None
-        self._held.move_to_end(item)
-        return found[0]
+    def split(self, items: Iterable[ItemId]) -> tuple[dict[ItemId, V], list[ItemId]]:
+        """What is there, and what is not (any more)."""
+        held, move = self._held, self._held.move_to_end
+        found: dict[ItemId, V] = {}
+        missing: list[ItemId] = []
+        for item in items:
+            known = held.get(item)
+            if known is None:
+                missing.append(item)
+            else:
+                move(item)
+                found[item] = known[0]
+        return found, missing
 
     def put(self, item: ItemId, value: V, octets: int) -> None:
         """Keep it; `octets` is its size."""

@@ -36,8 +36,8 @@ async def search(session: Session, command: c.Search) -> Answer:
             view.save(())  # RFC 5182 2.1: a search that failed leaves nothing behind
         raise
     if save and returns is not None:
-        view.save(responses.to_save(found, returns))
-    numbers = found if command.by_uid else [view.number(uid) for uid in found]
+        view.save(responses.to_save(found.uids, returns))
+    numbers = found.uids if command.by_uid else found.numbers
     session.talk.send(responses.search(session.tag, numbers, returns, by_uid=command.by_uid, rev2=session.rev2))
     return DONE
 
@@ -50,7 +50,7 @@ async def sort(session: Session, command: c.Sort) -> Answer:
     def read(row: MessageRow, header: bytes) -> sorting.Sortable:
         return sortable(numbered(row.uid), header, arrival=row.internal_date, size=row.size, by=by)
 
-    uids = await find(session, command.key)
+    uids = (await find(session, command.key)).uids
     messages = await _read(session, uids, read, headers=not by.isdisjoint(sorting.NEEDS_HEADER))
     ordered = await _computed(len(messages), lambda: sorting.order(messages, command.criteria))
     session.talk.send(responses.numbered(b"SORT", ordered))
@@ -64,7 +64,7 @@ async def thread(session: Session, command: c.Thread) -> Answer:
     def read(row: MessageRow, header: bytes) -> threads.Threadable:
         return threadable(numbered(row.uid), header, arrival=row.internal_date)
 
-    uids = await find(session, command.key)
+    uids = (await find(session, command.key)).uids
     messages = await _read(session, uids, read, headers=True)
     build = threads.ALGORITHMS[command.algorithm]
     session.talk.send(await _computed(len(messages), lambda: responses.thread(build(messages))))

@@ -44,7 +44,7 @@ from relay.serve.refusals import refused
 from relay.serve.selected import Selected
 from relay.serve.talk import Gone, Talk
 from relay.serve.telling import tell
-from relay.spool.mailboxes import Account
+from relay.spool.mailboxes import Account, Folder
 
 _log = logger("serve.session")
 
@@ -66,6 +66,8 @@ class Session:
         """Of the command under way."""
         self.name = secrets.token_hex(8)
         """Names this session in the journal."""
+        self.filed: dict[str, Folder] = {}
+        """The mailbox that APPEND named last, by that name; it may have been renamed or deleted since."""
         self._upload: Upload | None = None
         talk.receiver.widen(AFTER_LOGIN.with_stream(services.settings.append_limit))
 
@@ -141,8 +143,12 @@ class Session:
 
     async def _frame(self, frame: Frame) -> tuple[str, str]:
         """Name and status, for the figures."""
-        parsed, tag = grammar.parse(frame.tokens, utf8=self.utf8, offers=self.offers), frame.tag
-        self.tag = tag
+        self.tag = tag = frame.tag
+        parsed: grammar.Parsed | grammar.Invalid | None = None
+        if self._upload is not None:
+            parsed = self._upload.parsed(frame)
+        if parsed is None:
+            parsed = grammar.parse(frame.tokens, utf8=self.utf8, offers=self.offers)
         if isinstance(parsed, grammar.Invalid):
             if parsed.bad_charset:
                 self.talk.no(tag, parsed.text, b"BADCHARSET (US-ASCII UTF-8)")  # RFC 9051 6.4.4

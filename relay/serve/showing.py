@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from relay.core.errors import Damaged, NotNow
@@ -69,16 +70,18 @@ def _is_whole(part: BodyPart) -> bool:
 
 def maker(item: Item, mailbox: Selected, mailboxes: Mailboxes) -> Maker:
     """For one item of a FETCH."""
+    if item is Attribute.FLAGS:
+        return _flags(mailbox)
+    if item is Attribute.EMAILID:
+        return lambda row, summary, content: responses.object_id(item, mailboxes.email_id(row))
     if not isinstance(item, BodyPart):
-        return _attribute(item, mailbox, mailboxes)
+        return _ATTRIBUTES[item]
     if item.form is not Form.RAW:
         return _binary(item)
     return _body(item) if needs_content(item) else _header(item)
 
 
-def _attribute(item: Attribute, mailbox: Selected, mailboxes: Mailboxes) -> Maker:
-    label = item.value + b" "
-
+def _flags(mailbox: Selected) -> Maker:
     shown: dict[tuple[int, tuple[int, ...], bool], bytes] = {}
     plain: dict[int, bytes] = {}
     """Of what most messages are: old, and without keywords."""
@@ -97,20 +100,7 @@ def _attribute(item: Attribute, mailbox: Selected, mailboxes: Mailboxes) -> Make
             plain[row.flags] = word
         return word
 
-    makers: dict[Attribute, Maker] = {
-        Attribute.FLAGS: flags,
-        Attribute.UID: lambda row, summary, content: b"UID %d" % row.uid,
-        Attribute.INTERNALDATE: lambda row, summary, content: b'INTERNALDATE "%b"' % date_time(row.internal_date),
-        Attribute.SIZE: lambda row, summary, content: b"RFC822.SIZE %d" % row.size,
-        Attribute.ENVELOPE: lambda row, summary, content: label + _sure(summary).envelope,
-        Attribute.BODY: lambda row, summary, content: label + _sure(summary).body,
-        Attribute.BODYSTRUCTURE: lambda row, summary, content: label + _sure(summary).bodystructure,
-        Attribute.EMAILID: lambda row, summary, content: responses.object_id(item, mailboxes.email_id(row)),
-        Attribute.THREADID: lambda row, summary, content: responses.object_id(item, None),
-        Attribute.SAVEDATE: lambda row, summary, content: responses.save_date(row.saved),
-        Attribute.PREVIEW: _preview,
-    }
-    return makers[item]
+    return flags
 
 
 def _sure(summary: Summary | None) -> Summary:
@@ -173,6 +163,22 @@ def _preview(row: MessageRow, summary: Summary | None, content: bytes | None) ->
         return None
     end = min(chosen.body_end, chosen.body_start + preview.LOOK)
     return responses.preview(preview.preview(chosen, content[chosen.body_start : end]))
+
+
+_ATTRIBUTES: MappingProxyType[Attribute, Maker] = MappingProxyType(
+    {
+        Attribute.UID: lambda row, summary, content: b"UID %d" % row.uid,
+        Attribute.INTERNALDATE: lambda row, summary, content: b'INTERNALDATE "%b"' % date_time(row.internal_date),
+        Attribute.SIZE: lambda row, summary, content: b"RFC822.SIZE %d" % row.size,
+        Attribute.ENVELOPE: lambda row, summary, content: b"ENVELOPE " + _sure(summary).envelope,
+        Attribute.BODY: lambda row, summary, content: b"BODY " + _sure(summary).body,
+        Attribute.BODYSTRUCTURE: lambda row, summary, content: b"BODYSTRUCTURE " + _sure(summary).bodystructure,
+        Attribute.THREADID: lambda row, summary, content: responses.object_id(Attribute.THREADID, None),
+        Attribute.SAVEDATE: lambda row, summary, content: responses.save_date(row.saved),
+        Attribute.PREVIEW: _preview,
+    }
+)
+"""What a row or a summary says by itself."""
 
 
 def _undo(part: Part, body: bytes) -> bytes:

@@ -75,16 +75,12 @@ class Summaries:
     async def get(self, rows: Sequence[MessageRow]) -> dict[ItemId, Summary | Damaged]:
         """A summary of each message, or what is wrong with it; those that are gone are left out. NotNow."""
         found: dict[ItemId, Summary | Damaged] = {}
+        known, unknown = self._recent.split([row.item for row in rows])
+        found.update(known)
         missing: list[MessageRow] = []
-        for row in rows:
-            known = self._recent.get(row.item)
-            if known is None:
-                missing.append(row)
-            else:
-                found[row.item] = known
-        if missing:
-            found.update(await self._kept(missing))
-            missing = [row for row in missing if row.item not in found]
+        if unknown:
+            found.update(await self._kept([row for row in rows if row.item not in found]))
+            missing = [row for row in rows if row.item not in found]
         for group in groups(missing):
             made = await self._make(group)
             found.update(made)

@@ -6,10 +6,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from relay.obs.connections import connection_name
 from relay.obs.metrics import ServeMetrics
+from relay.primary.alarm import Alarm
 from relay.primary.stream import HIGH_WATER, Closed, Stream
 from relay.proto.imap import encode
 from relay.proto.imap.limits import BEFORE_LOGIN
@@ -36,6 +35,7 @@ class Talk:
         self._out: list[bytes] = []
         self._gathered = 0
         self._stopping = False
+        self._alarm = Alarm(stream.poke)
 
     # --- in ---
 
@@ -59,16 +59,24 @@ class Talk:
 
     async def event(self, seconds: float) -> Event:
         """The next event. Gone, also after `seconds` without one."""
-        try:
-            async with asyncio.timeout(seconds):
-                while (event := self.poll()) is None:
-                    self.flush()
-                    await self.rest()
-                return event
-        except TimeoutError:
-            self._metrics.faults["timeout"].inc()
-            await self.bye("Too long without a command")
-            raise Gone from None
+        event = self.poll()
+        if event is not None:
+            return event
+        self._alarm.set(seconds)
+        while event is None:
+            if self._alarm.over:
+                self._metrics.faults["timeout"].inc()
+                await self.bye("Too long without a command")
+                raise Gone
+            self.flush()
+            await self.rest()
+            event = self.poll()
+        self._alarm.off()
+        return event
+
+    def close(self) -> None:
+        """Nobody waits for anything any more."""
+        self._alarm.close()
 
     async def rest(self) -> None:
         """Until something arrives or somebody pokes the stream. Gone when the node stops."""

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
+from typing import TypeAlias
 
 from relay.core.clock import Clock
 from relay.core.envelope import Envelope, Origin
@@ -27,11 +28,10 @@ from relay.core.errors import NotNow, PeerFault
 from relay.core.ids import item_id
 from relay.core.item import ItemState
 from relay.obs import crash
-from relay.proto.mime.header import HeaderLimits, scan
+from relay.proto.mime.header import HeaderLimits, find_message_id
 from relay.spool import deeds
 from relay.spool.deeds import Details, Seen
-from relay.spool.folders import Folder
-from relay.spool.mailboxes import folder_gone
+from relay.spool.folders import Folder, NoSuchFolder
 from relay.spool.names import Names
 from relay.spool.pressure import Pressure
 from relay.spool.record import Record, encode_record
@@ -39,7 +39,7 @@ from relay.spool.sealed_stream import SealedStream
 from relay.spool.words import Words
 from relay.store.api import Store, StoreUnavailable
 from relay.store.mailbox_records import Appended, NewMessage, Quota, Replaced
-from relay.store.records import NewItem, Route
+from relay.store.records import JournalEntry, NewItem, Route
 from relay.vault.sealing import Vault
 
 _MOST_MESSAGES = 1_000
@@ -48,6 +48,8 @@ _HELD = 512 * 1024
 """Bytes of finished messages that a batch keeps for its commit; with more, they are staged."""
 _HEAD = HeaderLimits(size=64 * 1024)
 _NOBODY = Envelope("", ())
+Search: TypeAlias = Callable[[], Awaitable[Folder | None]]
+"""Asks the store for a mailbox again; None where there is none. NotNow."""
 
 
 class Appends:
@@ -74,7 +76,10 @@ class Appends:
         self._finishing: set[asyncio.Task[Appended]] = set()
 
     def begin(self, folder: Folder, origin: Origin) -> Batch:
-        """One command; use it as an async context manager or call `discard`. `origin` says whose session it is."""
+        """One command; use it as an async context manager or call `discard`. `origin` says whose session it is.
+
+        `folder` may be remembered from earlier: the commit finds out whether it still is what it was.
+        """
         return Batch(self, folder, origin)
 
     async def finish(self, appending: asyncio.Task[Appended]) -> Appended:
@@ -156,8 +161,12 @@ class Batch:
         self._taken += size
         self._appends.pressure.take(size)
 
-    async def commit(self, seen: Seen, *, replaced: tuple[Folder, int] | None = None) -> Appended:
+    async def commit(
+        self, seen: Seen, *, replaced: tuple[Folder, int] | None = None, search: Search | None = None
+    ) -> Appended:
         """Make them durable, all or none; `replaced` is the message that goes in the same commit (RFC 8508).
+
+        Where the mailbox was renamed or deleted meanwhile, `search` says which one has its name now.
 
         OverQuota, TooManyKeywords, MessageGone, NoSuchFolder; StoreUnavailable: nothing was promised. A cancelled
         commit is finished in the background.
@@ -166,7 +175,7 @@ class Batch:
             raise RuntimeError("a batch is committed once")
         await self._close()
         self._done = True
-        appending = asyncio.get_running_loop().create_task(self._commit(seen, replaced))
+        appending = asyncio.get_running_loop().create_task(self._commit(seen, replaced, search))
         return await self._appends.finish(appending)
 
     async def discard(self) -> None:
@@ -181,7 +190,7 @@ class Batch:
             self._closed = True
             draft = self._drafts[-1]
             stream = draft.stream
-            draft.message_id = scan(stream.head, _HEAD).message_id()
+            draft.message_id = find_message_id(stream.head, _HEAD)
             stream.head = b""
             waiting = sum(map(len, stream.finish().chunks))
             if self._unstaged + waiting > _HELD:
@@ -189,7 +198,7 @@ class Batch:
             else:
                 self._unstaged += waiting
 
-    async def _commit(self, seen: Seen, replaced: tuple[Folder, int] | None) -> Appended:
+    async def _commit(self, seen: Seen, replaced: tuple[Folder, int] | None, search: Search | None) -> Appended:
         appends, folder = self._appends, self._folder
         now = appends.clock.now()
         entry = deeds.encode(appends.vault, "append", seen, Details(folder.name))
@@ -201,16 +210,30 @@ class Batch:
         new = [self._message(draft, now) for draft in self._drafts]
         crash.point("spool.accept.before_store")
         try:
-            with folder_gone():
-                appended = await appends.store.append(
-                    folder.row.id, new, entry, now=now, quota=appends.quota, replaced=gone
-                )
+            try:
+                appended = await self._store(folder, new, entry, now, gone)
+            except NoSuchFolder:
+                found = None if search is None else await search()
+                if found is None:
+                    raise
+                appended = await self._store(found, new, entry, now, gone)
         except BaseException:
             await self._drop()
             raise
         crash.point("spool.accept.after_store")
         self._release()
         return appended
+
+    async def _store(
+        self, folder: Folder, new: Sequence[NewMessage], entry: JournalEntry, now: float, gone: Replaced | None
+    ) -> Appended:
+        row, appends = folder.row, self._appends
+        try:
+            return await appends.store.append(
+                row.id, new, entry, now=now, name=row.name_mac, quota=appends.quota, replaced=gone
+            )
+        except KeyError:
+            raise NoSuchFolder("the mailbox was renamed or deleted") from None
 
     def _message(self, draft: AppendDraft, now: float) -> NewMessage:
         appends, stream = self._appends, draft.stream

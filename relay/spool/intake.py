@@ -27,7 +27,7 @@ from relay.core.envelope import Envelope, Origin
 from relay.core.ids import ItemId, item_id
 from relay.core.item import ItemState
 from relay.obs import crash
-from relay.proto.mime.header import HeaderLimits, scan
+from relay.proto.mime.header import HeaderLimits, find_message_id
 from relay.spool.names import Names
 from relay.spool.pressure import Pressure
 from relay.spool.record import Record, encode_record
@@ -178,7 +178,7 @@ class Draft:
         intake, key = self._intake, self._stream.key
         now = intake.clock.now()
         body = self._stream.finish()
-        found = scan(self._stream.head, _HEAD).message_id()
+        found = find_message_id(self._stream.head, _HEAD)
         shown = route is Route.PRIMARY
         return NewItem(
             id=self.item,

@@ -98,12 +98,12 @@ class Queue:
         patient: bool = False,
     ) -> None:
         """Record what the attempt came to; `patient`: no peer waits for it. LeaseLost: somebody else settles it."""
-        item = lease.item
+        sealed = {reply: self._seal(lease.item, reply) for reply in {note, *(result.reply for result in results)}}
         outcome = Outcome(
             state=state,
-            recipients=tuple(RecipientResult(r.index, r.state, self._seal(item, r.reply)) for r in results),
+            recipients=tuple(RecipientResult(r.index, r.state, sealed[r.reply]) for r in results),
             next_attempt_at=next_attempt_at,
-            note=self._seal(item, note),
+            note=sealed[note],
             counts_as_attempt=counts_as_attempt,
         )
         await self.store.settle(lease, outcome, now=self._clock.now(), patient=patient)

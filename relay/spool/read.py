@@ -6,14 +6,13 @@ it is the last, and with the item's id.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
-from relay.core.envelope import Envelope, Origin
 from relay.core.errors import Damaged
 from relay.core.ids import ItemId
-from relay.spool.record import decode_record
+from relay.spool.record import Record, decode_record
 from relay.store.api import Store
-from relay.store.records import ItemRow
+from relay.store.records import ItemRow, Sealed
 from relay.vault.sealing import CHUNK_SIZE, MessageKey, Vault
 
 _READ_AHEAD = 4
@@ -27,11 +26,20 @@ class Reader:
         self._store = store
         self._vault = vault
 
-    def open(self, row: ItemRow) -> StoredMessage:
-        """Unwrap the key and the envelope; Damaged when they do not verify. No I/O."""
+    async def ahead(self, rows: Sequence[ItemRow]) -> dict[ItemId, Sealed]:
+        """The bodies, for `open`, of those that have one chunk: many in one read. StoreUnavailable."""
+        small = [row.id for row in rows if row.chunk_count == 1]
+        found = await self._store.bodies(small) if small else {}
+        return {item: body.first for item, body in found.items() if body.first is not None}
+
+    def open(self, row: ItemRow, only: Sealed | None = None) -> StoredMessage:
+        """Unwrap the key and the envelope; Damaged when they do not verify. No I/O.
+
+        `only` is the body where it has one chunk and that was read `ahead`.
+        """
         key = self._vault.unwrap(row.key_id, row.wrapped_key, row.id)
         record = decode_record(key.open_blob("envelope", row.envelope))
-        return StoredMessage(self._store, key, row, record.envelope, record.origin)
+        return StoredMessage(self._store, key, row, record, only)
 
     async def open_item(self, item: ItemId) -> StoredMessage | None:
         """The same from an id; None where there is no such item."""
@@ -42,12 +50,13 @@ class Reader:
 class StoredMessage:
     """One message of the spool: its envelope, and its bytes exactly as received."""
 
-    def __init__(self, store: Store, key: MessageKey, row: ItemRow, envelope: Envelope, origin: Origin) -> None:
+    def __init__(self, store: Store, key: MessageKey, row: ItemRow, record: Record, only: Sealed | None) -> None:
         self.row = row
-        self.envelope = envelope
-        self.origin = origin
+        self.envelope = record.envelope
+        self.origin = record.origin
         self._store = store
         self._key = key
+        self._only = only
 
     @property
     def size(self) -> int:
@@ -60,7 +69,7 @@ class StoredMessage:
         position = index * CHUNK_SIZE
         count = self.row.chunk_count
         while index < count:
-            batch = await self._store.chunks(self.row.id, index, min(_READ_AHEAD, count - index))
+            batch = await self._chunks(index, min(_READ_AHEAD, count - index))
             for sealed in batch:
                 block = self._open_chunk(index, sealed)
                 position += len(block)
@@ -78,12 +87,15 @@ class StoredMessage:
         if start >= end:
             return b""
         first, last = start // CHUNK_SIZE, (end - 1) // CHUNK_SIZE
-        sealed = await self._store.chunks(self.row.id, first, last - first + 1)
+        sealed = await self._chunks(first, last - first + 1)
         plain = b"".join(self._open_chunk(first + i, chunk) for i, chunk in enumerate(sealed))
         base = first * CHUNK_SIZE
         if len(plain) < end - base:
             raise Damaged(f"chunks {first} to {last} hold fewer bytes than recorded")
         return plain[start - base : end - base]
+
+    async def _chunks(self, first: int, count: int) -> Sequence[Sealed | None]:
+        return await self._store.chunks(self.row.id, first, count) if self._only is None else [self._only]
 
     def _open_chunk(self, index: int, sealed: bytes | None) -> bytes:
         if sealed is None:

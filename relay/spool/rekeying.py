@@ -13,6 +13,7 @@ store, or sends HUP. Each worker reads the file again and answers in the store w
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 
@@ -43,11 +44,21 @@ def loaded_setting(worker: str) -> str:
 class KeyKeeper:
     """Keeps one worker's keys those of the file; `run` beside the rest of the worker."""
 
-    def __init__(self, vault: Vault, store: Store, clock: Clock, *, worker: str) -> None:
+    def __init__(
+        self,
+        vault: Vault,
+        store: Store,
+        clock: Clock,
+        *,
+        worker: str,
+        failed: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        """`failed` hears 1 when the file does not load, and 0 when it does."""
         self._vault = vault
         self._store = store
         self._clock = clock
         self._worker = worker
+        self._failed = failed
         self._news = asyncio.Event()
 
     def heed(self, change: Change) -> None:
@@ -58,7 +69,9 @@ class KeyKeeper:
     def reload(self) -> None:
         """Read the key file again now. ConfigFault: the keys are what they were."""
         before = self._vault.active_key
+        self._failed(1)
         gone = self._vault.refresh()
+        self._failed(0)
         if self._vault.active_key != before:
             _log.info("key_taken_into_use", key_id=self._vault.active_key)
         if gone:

@@ -163,10 +163,13 @@ class MailboxStore(Protocol):
         entry: JournalEntry,
         *,
         now: float,
+        name: Mac | None = None,
         quota: Quota | None = None,
         replaced: Replaced | None = None,
     ) -> Appended:
         """APPEND and MULTIAPPEND, or REPLACE: all or nothing, durable as an accept is (contract 1).
+
+        With a `name`, KeyError also where the mailbox is called otherwise by now: who remembers a mailbox need not ask.
 
         Chunks not in `item.chunks` were staged by `put_chunks`; StoreUnavailable where they are gone. OverQuota,
         counted after the removal; MessageGone. ValueError for an item that is not as `NewMessage` says, or is there.

@@ -91,7 +91,7 @@ def stand(messages: int) -> Iterator[Stand]:
         directory = workdir.make("ca")
         stack.callback(workdir.remove, directory)
         dovecot = stack.enter_context(Dovecot(DovecotSettings(certificate=Authority(directory).issue())))
-        config = {"limits": {"connections": 10_000, "connections_per_address": 0}}
+        config = {"limits": {"user_connections": 10_000, "user_connections_per_address": 0}}
         relay = Relay(RelaySettings(workers=2, config=config))
         stack.callback(relay.close)
         _add_users(relay, (_READER, *_WRITERS))

@@ -111,7 +111,7 @@ def through(rounds: int, megabytes: int, commands: int) -> Iterator[Figure]:
 def idle(count: int) -> Iterator[Figure]:
     """Memory per idle session that is passed through, clear text on both sides."""
     with _primary() as upstream, ExitStack() as stack:
-        config = {"limits": {"connections": count + 100, "connections_per_address": 0}}
+        config = {"limits": {"user_connections": count + 100, "user_connections_per_address": 0}}
         relay = stack.enter_context(Relay(RelaySettings(imap_port=upstream, config=config)))
         nginx = stack.enter_context(Nginx(upstream))
         _await_primary(relay)

@@ -9,10 +9,14 @@ import apsw
 import msgspec
 import pytest
 
+from relay.cli.audit import BALANCE, PLACES, Report
 from relay.control.coordinator import OVERRIDE, decode_overrides
+from relay.core.envelope import Origin
 from relay.core.ids import ItemId
 from relay.core.item import ItemState, RecipientState
 from relay.core.mode import Override, Service
+from relay.spool.appending import Appends
+from relay.spool.deeds import Seen
 from relay.spool.queue import Result
 from relay.spool.replaying import CANARIES, SENT_AGAIN, Canaries, SentAgain, encode
 from relay.store.records import Route
@@ -206,6 +210,78 @@ def test_books_that_were_cooked(desk: Desk, statement: str, problem: str) -> Non
     done = desk.relay("audit", "--json")
     assert done.code == 1
     assert any(problem in text for text in done.json["anomalies"].values()), done.json
+
+
+def test_every_state_has_a_place_in_the_books() -> None:
+    assert set(PLACES) == set(ItemState)
+    assert set(PLACES.values()) <= set(Report.__struct_fields__)
+    assert {PLACES[state] for state in ItemState if state is not ItemState.REFUSED} <= set(BALANCE)
+    assert set(BALANCE) <= set(Report.__struct_fields__)
+
+
+def test_a_delivered_message_whose_first_entries_are_older_than_the_ledger_is_in_the_books(desk: Desk) -> None:
+    async def work(spool: Spool) -> None:
+        await spool.accept(BODY)
+        (row,) = await spool.queue.claim(limit=1, seconds=60, states=[ItemState.PENDING])
+        assert row.lease is not None
+        await spool.queue.intend([row.lease])
+        await spool.queue.settle(row.lease, ItemState.DELIVERED, [Result(0, RecipientState.DELIVERED)])
+        spool.clock.advance(14 * 86_400)
+        now = spool.clock.now()
+        assert await spool.store.purge(states=[ItemState.DELIVERED], changed_before=now, now=now, limit=9) == 1
+        assert await spool.store.trim_changes(before=now - 60, limit=99)
+
+    desk.spool(work)
+    done = desk.relay("audit", "--json")
+    assert (done.json["anomalies"], done.json["accepted"], done.json["delivered"]) == ({}, 1, 1)
+    assert done.code == 0
+
+
+@pytest.mark.parametrize("trimmed", [False, True], ids=["whole", "begun later"])
+def test_what_users_put_into_mailboxes_is_in_the_books(desk: Desk, *, trimmed: bool) -> None:
+    seen = Seen("session", 1)
+
+    async def work(spool: Spool) -> list[ItemId]:
+        await spool.accept(BODY)
+        bob = await spool.mailboxes.open_account("bob@example.org")
+        drafts = await spool.mailboxes.create(bob, "Drafts", seen)
+        session = Origin("192.0.2.9", 1, "", login="bob", listener="imap", protocol="IMAP")
+        async with Appends(spool.store, spool.vault, spool.clock, spool.pressure).begin(drafts, session) as batch:
+            for body in (BODY, BODY + b"again", BODY + b"gone"):
+                await (await batch.message(len(body))).write(body)
+            appended = await batch.commit(seen)
+        rows = {row.uid: row.item for row in await spool.mailboxes.messages(drafts)}
+        kept, broken, gone = appended.uids
+        await spool.queue.move(rows[broken], ItemState.QUARANTINED)
+        assert await spool.mailboxes.expunge(drafts, [gone], seen) == [gone]
+        later = spool.clock.now() + 60
+        assert await spool.store.purge(states=[ItemState.STORED], changed_before=later, now=later, limit=9) == 1
+        if trimmed:
+            assert await spool.store.trim_changes(before=later + 1, limit=99)
+        return [rows[kept], rows[broken]]
+
+    kept, broken = desk.spool(work)
+    done = desk.relay("audit", "--bodies", "--json")
+    assert list(done.json["anomalies"]) == [broken], done.json["anomalies"]
+    books = {name: done.json[name] for name in ("accepted", *BALANCE)}
+    assert books == {
+        "accepted": 4,
+        "queued": 1,
+        "stored": 1,
+        "quarantined": 1,
+        "removed": 1,
+        "delivered": 0,
+        "held": 0,
+        "returned": 0,
+    }
+    assert done.json["balanced"] is True
+    shown = " ".join(desk.relay("audit").out.split())
+    assert "stored by its user 1" in shown
+    assert "removed by its user 1" in shown
+    desk.relay("queue", "release", broken)
+    done = desk.relay("audit", "--json")
+    assert (done.code, done.json["ok"], done.json["stored"]) == (0, True, 2)
+    assert kept not in done.json["anomalies"]
 
 
 # --- mode and replay --------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from relay import wiring
 from relay.config import ConfigFaults, load, read_secret
 from relay.config.faults import toml_value
 from relay.config.load import parse
+from relay.config.model import Config
+from relay.config.printed import groups
 from relay.core.errors import ConfigFault
 from relay.primary.settings import TlsMode
 
@@ -159,25 +163,126 @@ def test_a_fault_in_a_list_of_sections_names_its_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "keys", "words"),
     [
-        ('[listen]\nmx = ["127.0.0.1:25"]', "domains.accept is empty"),
-        ('[listen]\nimaps = ["127.0.0.1:993"]', "need a certificate"),
-        ('[listen]\nimap = ["127.0.0.1:143"]\n[imap]\nplaintext_auth = "never"', "nobody could log in"),
-        ('[tls]\ncertificate = "a.pem"', "go together"),
-        ('[[tls.more]]\ncertificate = "a.pem"\nprivate_key = "a.key"', "not instead of them"),
-        ('[primary.imap]\nhost = "a"\naccess = "master"', "master_password_file"),
-        ('[primary.imap]\nhost = "a"\naccess = "user"', "access = user is not offered"),
-        ('[primary.imap]\nhost = "a"\nprobe_user = "p"', "probe_password_file"),
-        ('[domains]\nunknown_recipients = "reject"', "recipients_file"),
-        ('[retention]\nspool = "2d"', "retention.warn"),
-        ('[store]\nurl = "mysql://x"', '"mysql" is not a store'),
+        ('[listen]\nmx = ["127.0.0.1:25"]', "domains.accept", "domains.accept is empty"),
+        ('[listen]\nimaps = ["127.0.0.1:993"]', "listen.imaps", "needs a certificate"),
+        (
+            '[listen]\nhttps = ["127.0.0.1:443"]\nsubmissions = ["127.0.0.1:465"]',
+            "listen.submissions listen.https",
+            "needs a certificate",
+        ),
+        ('[listen]\nimap = ["127.0.0.1:143"]\n[imap]\nplaintext_auth = "never"', "listen.imap", "nobody could log in"),
+        ('[tls]\ncertificate = "a.pem"', "tls.private_key", "go together"),
+        ('[tls]\nprivate_key = "a.key"', "tls.certificate", "go together"),
+        ('[[tls.more]]\ncertificate = "a.pem"\nprivate_key = "a.key"', "tls.more", "not instead of them"),
+        (
+            '[primary.imap]\nhost = "a"\naccess = "master"',
+            "primary.imap.master_user primary.imap.master_password_file",
+            "master_password_file",
+        ),
+        ('[primary.imap]\nhost = "a"\naccess = "user"', "primary.imap.access", "access = user is not offered"),
+        ('[primary.imap]\nhost = "a"\nprobe_user = "p"', "primary.imap.probe_password_file", "go together"),
+        ('[primary.imap]\nhost = "a"\nprobe_password_file = "p"', "primary.imap.probe_user", "go together"),
+        ('[domains]\nunknown_recipients = "reject"', "domains.recipients_file", "recipients_file"),
+        ('[retention]\nspool = "2d"', "retention.warn", "shorter than retention.spool"),
+        ('[replay]\nmost_delay = "1s"', "replay.most_delay", "shorter than replay.first_delay"),
+        ('[store]\nurl = "mysql://x"', "store.url", '"mysql" is not a store'),
     ],
 )
-def test_what_does_not_fit_together(text: str, words: str) -> None:
+def test_what_does_not_fit_together(text: str, keys: str, words: str) -> None:
     found = faults_of(SMALLEST + text)
-    assert len(found) == 1
-    assert words in next(iter(found.values()))
+    assert list(found) == keys.split()
+    assert all(words in fault for fault in found.values())
+
+
+def test_what_does_not_fit_together_is_said_beside_all_other_faults() -> None:
+    found = faults_of(
+        """
+        [listen]
+        imaps = ["0.0.0.0:993"]
+        [primary.imap]
+        access = "user"
+        [primary.smtp]
+        port = "x"
+        [retention]
+        warn = "30d"
+        [limits]
+        memory = "1B"
+        """
+    )
+    assert list(found) == [
+        "node.hostname",
+        "primary.smtp.host",
+        "primary.smtp.port",
+        "primary.imap.host",
+        "primary.imap.access",
+        "listen.imaps",
+        "retention.warn",
+        "limits.memory",
+    ]
+
+
+def test_nothing_is_said_about_what_rests_on_a_value_that_could_not_be_read() -> None:
+    found = faults_of(
+        SMALLEST
+        + """
+        [listen]
+        mx = ["127.0.0.1:25"]
+        imaps = ["127.0.0.1:993"]
+        [domains]
+        accept = ["a b"]
+        [tls]
+        certificate = 5
+        private_key = "a.key"
+        [retention]
+        spool = "2 days"
+        """
+    )
+    assert list(found) == ["tls.certificate", "domains.accept[0]", "retention.spool"]
+
+
+def test_a_clash_that_the_environment_made_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAY_RETENTION__WARN", "90d")
+    assert faults_of(SMALLEST)["retention.warn"].endswith("(it was set by RELAY_RETENTION__WARN)")
+
+
+@pytest.mark.parametrize(
+    ("section", "line", "least"),
+    [
+        ("failover", 'timeout = "0s"', "100ms"),
+        ("failover", 'probe_interval = "0s"', "100ms"),
+        ("limits", 'message_size = "0B"', "64kB"),
+        ("limits", 'memory = "1B"', "1MB"),
+        ("login", 'max_age = "0s"', "1m"),
+        ("retention", 'spool = "0d"', "1h"),
+        ("imap", 'quota = "1B"', "1MB"),
+    ],
+)
+def test_what_nobody_can_mean(section: str, line: str, least: str) -> None:
+    found = faults_of(f"{SMALLEST}[{section}]\n{line}\n")[f"{section}.{line.split(maxsplit=1)[0]}"]
+    assert f'is less than "{least}". Write "{least}" or more' in found
+
+
+def test_whatever_is_written_for_a_key_is_taken_or_refused_in_words_for_it() -> None:
+    """Values of every TOML type for every key: the fault is about that key, says what is wrong and what to do."""
+    for group in groups():
+        for key in group.keys:
+            for value in ("5", "-1", "1.5", "true", '""', '"x y"', '"0s"', "[]", "[5]", "{ x = 1 }", "1979-05-27"):
+                data = tomllib.loads(SMALLEST)
+                inside = data
+                for part in key.path.split(".")[:-1]:
+                    inside = inside.setdefault(part, {})
+                inside[key.name] = tomllib.loads(f"it = {value}")["it"]
+                try:
+                    Config(**data)
+                except ConfigFaults as caught:
+                    for fault in caught.faults:
+                        assert fault.key.split(".")[0] in Config.model_fields, (key.path, value, fault)
+                        assert fault.problem, (key.path, value, fault)
+                        assert fault.hint, (key.path, value, fault)
+                        assert not re.search(r"<class|pydantic|Undefined|object at", str(fault)), str(fault)
+                        assert fault.key not in Config.model_fields, fault
 
 
 def test_a_fault_from_the_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:

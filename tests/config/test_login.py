@@ -52,7 +52,7 @@ def test_what_the_parts_are_told(tmp_path: Path) -> None:
         (OAUTH.replace("https://", "http://"), "could be anybody's"),
         (OAUTH + 'jwks_url = "http://id.example.org/keys"\n', "could be anybody's"),
         (OAUTH + 'jwks_url = "https://id.example.org/keys"\njwks_file = "/x"\n', "exclude each other"),
-        (SMALLEST + '[login]\ntoken_max_age = "2d"\n', "longer than a day"),
+        (SMALLEST + '[login]\ntoken_max_age = "2d"\n', r"login\.token_max_age: \"2d\" is more than \"24h\""),
     ],
 )
 def test_what_would_be_dangerous_is_a_fault(tmp_path: Path, text: str, said: str) -> None:

@@ -60,7 +60,7 @@ def test_the_primary_s_submission() -> None:
     assert (settings.endpoint.port, settings.endpoint.tls, settings.deadlines.final) == (587, TlsMode.STARTTLS, 7.0)
     assert services(config) == {Service.SUBMISSION}
     assert wiring_submission.primary(parse(NODE)) is None
-    with pytest.raises(ConfigFaults, match=r"primary\.submission: tls = opportunistic"):
+    with pytest.raises(ConfigFaults, match=r"primary\.submission\.tls: tls = opportunistic"):
         parse(f'{NODE}[primary.submission]\nhost = "10.0.0.5"\ntls = "opportunistic"\n')
 
 

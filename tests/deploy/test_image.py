@@ -123,7 +123,11 @@ def test_the_compose_file_and_its_configuration_agree() -> None:
     inside = {volume.split(":")[1] for volume in relay["volumes"]}
     assert str(config.node.data_dir) in inside
     assert str(config.vault.key_file.parent) in inside
-    assert {str(config.tls.certificate), str(config.tls.private_key)} <= inside
+    assert config.tls.certificate is not None
+    assert config.tls.private_key is not None
+    for file in (config.tls.certificate, config.tls.private_key):  # a file mounted by itself is never renewed inside
+        assert f"./secrets/tls:{file.parent}:ro" in relay["volumes"]
+        assert str(file) not in inside
 
 
 def test_mounted_files_of_the_monitoring_are_shipped() -> None:
@@ -162,10 +166,39 @@ def test_the_unit_confines_the_service() -> None:
     assert service["ProtectSystem"] == "strict"
     assert service["LimitCORE"] == "0"
     assert service["Restart"] == "always"
-    assert set(service["LoadCredential"].split("\n")) == {
-        "relay.key:/etc/relay/relay.key",
-        "server.key:/etc/relay/server.key",
-    }
+    # A credential is read at the start only: no renewed certificate and no new key would reach the service.
+    assert not [name for name in service if name.startswith("LoadCredential")]
+    assert service["ExecReload"] == "kill -HUP $MAINPID"
+
+
+def installing() -> str:
+    """The commands of docs/install.md."""
+    blocks = re.findall(
+        r"^```([a-z]*)\n(.*?)^```", (ROOT / "docs" / "install.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    return "\n".join(text for language, text in blocks if not language)
+
+
+def test_the_installation_makes_what_the_unit_and_the_documents_name() -> None:
+    commands = installing()
+    assert "ln -s /opt/relay/bin/relay /usr/local/bin/relay" in commands
+    documents = unit()["Unit"]["Documentation"].removeprefix("file://")
+    assert f"install -d {documents}\n" in commands
+    (block,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "install.md").read_text(), re.DOTALL)
+    config = parse('[node]\nhostname = "mx1.example.org"\n' + block)
+    assert f"install -d -o relay -g relay -m 0700 {config.node.data_dir} {config.vault.key_file.parent}\n" in commands
+    assert config.tls.private_key is not None
+    assert f"install -d -o root -g relay -m 0750 {config.tls.private_key.parent}\n" in commands
+    for file in (config.tls.certificate, config.tls.private_key):
+        assert re.search(rf"install -o root -g relay -m 0640 \S+ {file}\n", commands)
+    assert commands.index("relay keys init") < commands.index("relay check") < commands.index("systemctl enable --now")
+
+
+def test_the_renewal_is_said_for_both_deployments() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    certificates = text[text.index("## Certificates") : text.index("## Logins")]
+    assert "systemctl reload relay" in certificates
+    assert "docker compose kill -s HUP relay" in certificates
 
 
 def test_everybody_gives_the_same_time_to_drain() -> None:

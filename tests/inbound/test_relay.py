@@ -9,6 +9,7 @@ import pytest
 from relay.accounts.directory import Verdict
 from relay.core.mode import Mode
 from relay.inbound.policy import LocalDomainsOnly, ascii_domain
+from relay.inbound.postmaster import OwnPostmaster
 from relay.inbound.settings import ListenerName
 from tests.inbound.tls import Tls
 from tests.inbound.world import World
@@ -30,6 +31,22 @@ FOREIGN = [
     "user@localhost",
     "user@mx1.example.org",
     "postmaster@example.net",
+    "postmaster@mx2.example.org",
+    "postmaster@sub.mx1.example.org",
+    "postmaster@mx1.example.org.example.net",
+    "postmaster@[192.0.2.1]",
+    "postmaster@[127.0.0.2]",
+    "postmaster@[IPv6:2001:db8::26]",
+    "postmaster@localhost",
+    "postmaster%example.net@mx1.example.org",
+    "example.net!postmaster@mx1.example.org",
+    '"postmaster@example.net"@mx1.example.org',
+    "postmaster@example.net@mx1.example.org",
+    "postmaster@mx1.example.org@example.net",
+    "postmaster+x@mx1.example.org",
+    "postmaste@mx1.example.org",
+    "user@[192.0.2.25]",
+    "user@[IPv6:2001:db8::25]",
     "user%example.net@example.org",
     "user%example.net",
     "example.net!user@example.org",
@@ -65,6 +82,42 @@ OURS = [
     '"odd user"@example.org',
     "@example.net:user@example.org",
 ]
+
+
+OUR_POSTMASTER = [
+    "postmaster",
+    "Postmaster@mx1.example.org",
+    "POSTMASTER@MX1.Example.ORG.",
+    '"postmaster"@mx1.example.org',
+    "@example.net:postmaster@mx1.example.org",
+    "postmaster@[127.0.0.1]",
+    "postmaster@[192.0.2.25]",
+    "postmaster@[IPv6:2001:DB8:0::25]",
+    "postmaster@[ipv6:::ffff:192.0.2.25]",
+]
+
+
+@pytest.mark.parametrize("address", OUR_POSTMASTER, ids=repr)
+@pytest.mark.parametrize("up", [True, False], ids=["up", "down"])
+async def test_our_own_postmaster_is_taken_and_is_the_bare_one(address: str, *, up: bool) -> None:
+    mode = Mode.NORMAL if up else Mode.STANDBY
+    async with FakeSmtp() as primary, World(primary=primary.port, mode=mode) as world, await world.client() as client:
+        world.directory.default = Verdict.NO_SUCH
+        outcome = await client.transaction("", [address], b"Subject: broken\r\n\r\nyour host is broken\r\n")
+        assert outcome.accepted, outcome
+        (recipient,) = world.spool.only.envelope.recipients
+        assert recipient.address.lower() == "postmaster"
+        asked = [line for session in primary.sessions for line in session.commands if line.startswith("RCPT")]
+        assert [line.lower() for line in asked] == ["rcpt to:<postmaster>"] * up
+
+
+def test_a_domain_of_ours_keeps_its_own_postmaster() -> None:
+    own = OwnPostmaster(["Example.ORG", "mx1.example.org"], domains=["example.org"])
+    assert own.heard("postmaster@example.org", lambda: None) == "postmaster@example.org"
+    assert own.heard("postmaster@mx1.example.org", lambda: None) == "postmaster"
+    assert own.heard("postmaster@[::1]", lambda: "fe80::1%eth0") == "postmaster@[::1]"
+    assert own.heard("postmaster@[IPv6:fe80::1]", lambda: "fe80::1%eth0") == "postmaster"
+    assert own.heard("postmaster@[192.0.2.7]", lambda: "::ffff:192.0.2.7") == "postmaster"
 
 
 @pytest.mark.parametrize("sender", SENDERS)

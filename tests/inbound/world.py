@@ -25,6 +25,7 @@ from relay.inbound.budget import ByteBudget
 from relay.inbound.front import smtp_listener
 from relay.inbound.policy import LocalDomainsOnly, UsersMayWrite
 from relay.inbound.ports import Entry, Services, Submitting
+from relay.inbound.postmaster import OwnPostmaster
 from relay.inbound.senders import Grant, Senders
 from relay.inbound.settings import Deadlines, InboundSettings, Limits, ListenerName, ListenerSettings
 from relay.listen.gate import Gate
@@ -365,6 +366,7 @@ class World:
             directory=self.directory,
             logins=self.logins,
             policy=LocalDomainsOnly(settings.domains),
+            postmaster=OwnPostmaster([settings.hostname], ["192.0.2.25", "2001:db8::25"], domains=settings.domains),
             submitting=Submitting(
                 Senders(
                     Naming(NamingSettings("example.org", {"robert@example.org": BOB})),

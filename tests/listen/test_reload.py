@@ -91,6 +91,12 @@ def test_hup_brings_new_certificates_to_every_worker(tmp_path: Path) -> None:
         os.kill(relay.pid, signal.SIGHUP)
         until_said(relay, 2, "not_reloaded", part="tls")
         assert shown("imap.example.net") == {after["imap.example.net"]}
+        assert relay.metric("relay_node_reload_failed", part="tls") == 2
+        assert relay.metric("relay_node_reload_failed", part="recipients") == 0
+        authority.issue("imap.example.net", stem="b")
+        os.kill(relay.pid, signal.SIGHUP)
+        until_said(relay, 4, "reloaded", part="tls")
+        assert relay.metric("relay_node_reload_failed") == 0
 
 
 def _any_name(authority: Authority) -> ssl.SSLContext:

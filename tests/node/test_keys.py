@@ -91,6 +91,9 @@ def test_a_key_file_that_does_not_read_leaves_the_keys_as_they_are(node: Relay) 
         os.kill(node.process.pid, signal.SIGHUP)  # the supervisor passes it on
         node.until(lambda: '"not_reloaded"' in node.log.read_text(), why="nobody said that the file does not read")
         send(node, 2)
+        node.until(lambda: node.metric("relay_node_reload_failed", part="keys") > 0, why="nobody counted it")
     finally:
         node.key_file.write_text(whole)
+    node.command("keys", "rotate")  # the workers read the file again, without HUP
+    node.until(lambda: node.metric("relay_node_reload_failed") == 0, why="the alert would never end")
     assert audit(node, "--bodies")["ok"] is True

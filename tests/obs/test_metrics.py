@@ -15,7 +15,7 @@ from relay.core.mode import Service, Signal
 from relay.obs import metrics
 from relay.obs.metrics import Metrics
 
-NAME = re.compile(r"relay_(inbound|spool|store|replay|world|serve|login|mode|log)_[a-z_]+")
+NAME = re.compile(r"relay_(node|inbound|spool|store|replay|world|serve|login|mode|log)_[a-z_]+")
 
 
 def page(made: Metrics) -> dict[str, float]:

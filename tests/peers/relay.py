@@ -91,7 +91,7 @@ class Relay(Peer):
                 "http": [f"{LOOPBACK}:{self.http_port}"],
             },
             # Everything here comes from one address.
-            "limits": {"connections_per_address": 0},
+            "limits": {"connections_per_address": 0, "user_connections_per_address": 0},
             "failover": {"probe_interval": "200ms", "timeout": "1s"},
             "replay": {"first_delay": "200ms", "most_delay": "1s"},
             "log": {"format": "json"},

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.proto.imap import search as keys
-from relay.proto.imap.columns import sieve
+from relay.proto.imap.columns import places, sieve
 from relay.proto.imap.flags import Flags, System
 
 
@@ -82,3 +82,9 @@ def test_flags_alone_are_exact_and_others_are_narrowed() -> None:
     assert sieve(subject, column) is None
     everything = sieve(keys.All(()), column)
     assert everything is not None and everything.column == b"\1" * 4
+
+
+@given(st.lists(st.booleans(), max_size=40), st.integers(1, 9))
+def test_places_are_those_of_the_ones(marks: list[bool], thin: int) -> None:
+    column = bytes(mark and at % thin == 0 for at, mark in enumerate(marks))
+    assert list(places(column)) == [at for at, one in enumerate(column) if one]

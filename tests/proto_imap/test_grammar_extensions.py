@@ -18,6 +18,7 @@ from relay.proto.imap.search import All, DateOf, HasFlags, Not, Numbers, ObjectI
 from relay.proto.imap.sequence import SequenceSet
 from relay.proto.imap.sorting import By, Criterion
 from relay.proto.imap.threads import Algorithm
+from relay.proto.imap.tokens import Atom, List, Streamed
 from tests.proto_imap.test_grammar import parse
 
 ONE = SequenceSet(((1, 1),))
@@ -238,12 +239,16 @@ def upload(text: bytes, offers: frozenset[str] = EVERYTHING) -> list[object]:
     receiver = Receiver(AFTER_LOGIN.with_stream(1000))
     receiver.feed(b"a " + text + b"\r\n")
     found: list[object] = []
+    before = 0
     while (event := receiver.next()) is not None:
         if isinstance(event, LiteralOffered):
             found.append(grammar.parse_head(event.tokens, offers=offers))
+            before = before or len(event.tokens)
             receiver.accept_literal()
         elif isinstance(event, Frame):
             parsed = grammar.parse(event.tokens, offers=offers)
+            if found and isinstance(found[0], c.AppendHead):
+                assert grammar.completed(found[0], before, event.tokens) in (None, parsed)
             found.append(parsed.command if isinstance(parsed, Parsed) else parsed)
         elif isinstance(event, Rejected):
             found.append(event)
@@ -252,6 +257,18 @@ def upload(text: bytes, offers: frozenset[str] = EVERYTHING) -> list[object]:
 
 SEEN = Flags(System.SEEN)
 DATE = b'"17-Jul-1996 02:44:25 -0700"'
+
+
+def test_a_plain_append_is_not_read_twice() -> None:
+    head = c.AppendHead("x", SEEN, None)
+    tokens = (Atom(b"APPEND"), Atom(b"x"), List((Atom(b"\\Seen"),)), Streamed(3))
+    parsed = grammar.completed(head, 3, tokens)
+    assert parsed is not None
+    assert parsed == grammar.parse(tokens)
+    assert grammar.completed(head, 3, (*tokens[:3], Streamed(3, binary=True))) is None
+    assert grammar.completed(head, 3, (*tokens, Atom(b"more"))) is None
+    assert grammar.completed(head, 3, (*tokens, Streamed(4))) is None
+    assert grammar.completed(c.AppendHead("x", SEEN, None, utf8=True), 3, tokens) is None
 
 
 def test_append_of_one() -> None:

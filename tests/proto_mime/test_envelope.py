@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.proto.mime import tokens
-from relay.proto.mime.envelope import Address, parse_addresses, parse_envelope, unfold
+from relay.proto.mime.envelope import Address, _parsed, _plain, parse_addresses, parse_envelope, unfold
 
 SPECIALS = st.lists(st.sampled_from([*'()<>@,;:\\".[] \t\r\n\0', "a", "b.c", "=?utf-8?Q?x?=", "\xfc"]), max_size=60)
 GROUP_END = Address()
@@ -39,6 +39,46 @@ def one(mailbox: bytes, host: bytes, name: bytes | None = None, route: bytes | N
 def test_shapes(value: bytes, found: tuple[Address, ...]) -> None:
     """What mail carries."""
     assert parse_addresses(value) == found
+
+
+_PIECES = (
+    "Ann",
+    "b.c",
+    ".",
+    "Other ",
+    '"',
+    '"B, C"',
+    " ",
+    "  ",
+    "<",
+    ">",
+    "@",
+    "<a@b.c>",
+    "a@b",
+    ",",
+    ", ",
+    "\n ",
+    "\xfc",
+    ":",
+)
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=10), st.integers(1, 4))
+def test_what_is_plain_is_read_as_everything_else(parts: list[str], limit: int) -> None:
+    value = "".join(parts).encode("latin-1")
+    assert _plain(value, limit) in (None, _parsed(value, limit))
+
+
+def test_most_lists_are_plain() -> None:
+    value = b'Ann B. Other <a@b>, "Other,  Ann"\n <c.d@e.f> ,g@h, <i@j>,"" <k@l>'
+    assert _plain(value, 9) == (
+        *one(b"a", b"b", b"Ann B. Other"),
+        *one(b"c.d", b"e.f", b"Other, Ann"),
+        *one(b"g", b"h"),
+        *one(b"i", b"j"),
+        *one(b"k", b"l"),
+    )
+    assert _plain(value, 2) == _parsed(value, 2)
 
 
 @given(SPECIALS)

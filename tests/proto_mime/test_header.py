@@ -10,6 +10,7 @@ from relay.proto.mime.header import (
     FieldFinder,
     HeaderLimits,
     HeaderScanner,
+    find_message_id,
     header_end,
     iter_fields,
     message_id,
@@ -18,6 +19,12 @@ from relay.proto.mime.header import (
 
 PIECES = (b"Subject: a", b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b"X", b"\0", b"\xff", b"Message-ID: <a@b>")
 soup = st.lists(st.sampled_from(PIECES), max_size=40).map(b"".join)
+
+
+@given(soup, st.integers(1, 200), st.integers(1, 30))
+def test_the_message_id_alone_is_what_all_fields_say(data: bytes, size: int, fields: int) -> None:
+    limits = HeaderLimits(size=size, fields=fields)
+    assert find_message_id(data, limits) == scan(data, limits).message_id()
 
 
 @given(soup, st.integers(1, 200), st.integers(1, 30), st.integers(1, 9))

@@ -239,7 +239,7 @@ class Queueing(RuleBasedStateMachine):
         for row in await self.queue.claim(limit=1, seconds=LEASE, states=[S.PENDING]):
             assert row.lease is not None
             self.holding.add([row.lease], since)
-            attempt = self.attempts.begin(row)
+            (attempt,) = await self.attempts.prepare([row])
             try:
                 decision = await attempt.run()
             except Crash:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from relay.core.mode import Mode, Service, Signal
 from relay.replay.gate import GateState
 from relay.replay.settings import PAUSED
 from relay.spool.queue import Queue
+from relay.store.mailbox_records import Body
 from relay.store.records import Route
 from tests.primary.fake import Act, FakeSmtp, Script, Session
 from tests.replay.harness import PATIENCE, SETTINGS, make_pool, make_runner, rig
@@ -173,21 +175,33 @@ async def test_a_message_that_breaks_the_connection_does_not_stand_in_the_way(tm
         assert row.attempts >= 1
 
 
+def _flipped(sealed: bytes | None) -> bytes:
+    assert sealed is not None
+    return bytes([sealed[0] ^ 1]) + sealed[1:]
+
+
 async def test_damage_is_quarantined_never_truncated_and_the_rest_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with FakeSmtp() as server, rig(tmp_path, server) as r:
         small, large, sound = await r.accept(0), await r.accept(1, size=2_000_000), await r.accept(2)
-        whole = r.spool.store.chunks
+        whole, many = r.spool.store.chunks, r.spool.store.bodies
 
         async def damaged(item: ItemId, first: int, count: int) -> list[bytes | None]:
             found = await whole(item, first, count)
             last = first + count >= (await r.row(item)).chunk_count
-            if item != sound and last and found[-1] is not None:
-                found[-1] = bytes([found[-1][0] ^ 1]) + found[-1][1:]
-            return found
+            return [*found[:-1], _flipped(found[-1])] if item != sound and last else found
+
+        async def damaged_too(items: Sequence[ItemId]) -> dict[ItemId, Body]:
+            found = await many(items)
+            assert large not in found
+            return {
+                item: body if item == sound else msgspec.structs.replace(body, first=_flipped(body.first))
+                for item, body in found.items()
+            }
 
         monkeypatch.setattr(r.spool.store, "chunks", damaged)
+        monkeypatch.setattr(r.spool.store, "bodies", damaged_too)
         await r.until_drained()
         assert (await r.row(small)).state is S.QUARANTINED
         assert (await r.row(large)).state is S.QUARANTINED

@@ -9,6 +9,7 @@ import pytest
 
 from relay.core.item import ItemState
 from relay.proto.imap.client import Status
+from relay.proto.imap.tokens import Atom
 from relay.serve.settings import Deadlines, Limits
 from relay.spool import deeds
 from relay.spool.folders import Usual
@@ -26,6 +27,15 @@ SIZE = len(DRAFT)
 def code(answer: Status) -> str:
     """The response code of an answer."""
     return "" if answer.code is None else answer.code
+
+
+async def uid_of(client: Client, put: str) -> str:
+    """The UID of a message that is put in."""
+    answer = await client.command(put)
+    assert code(answer) == "APPENDUID"
+    uid = answer.arguments[-1]
+    assert isinstance(uid, Atom)
+    return uid.value.decode()
 
 
 async def text(client: Client, number: int) -> bytes:
@@ -57,6 +67,31 @@ async def test_a_draft_is_stored_with_flags_and_date(front: Front) -> None:
     item = await front.spool.store.item(row.effects[0].item)
     assert item is not None
     assert item.state is ItemState.STORED
+
+
+async def test_a_mailbox_of_the_same_name_may_be_another_one(front: Front) -> None:
+    """Between the messages of one session somebody else renames and deletes."""
+    client, other = await front.user(None), await front.user(None)
+    put = f"APPEND Work {{{SIZE}+}}\r\n{DRAFT.decode()}"
+    await client.ok("CREATE Work")
+    for uid in ("1", "2"):
+        assert await uid_of(client, put) == uid
+    await other.ok("RENAME Work Older")
+    assert code(await client.command(put)) == "TRYCREATE"
+    await client.ok("CREATE Work")
+    assert await uid_of(client, put) == "1"
+    await other.ok("DELETE Work")
+    await other.ok("CREATE Work")
+    assert await uid_of(client, put) == "1"
+    await other.ok("DELETE Work")
+    assert code(await client.command(put)) == "TRYCREATE"
+    await other.script(
+        """
+        C: a STATUS Older (MESSAGES)
+        S: * STATUS Older (MESSAGES 2)
+        S: a OK Done
+        """
+    )
 
 
 async def test_the_line_with_the_answer_says_where_it_is(front: Front) -> None:

@@ -21,13 +21,12 @@ def test_an_excluded_header_does_not_match(pieces: list[bytes], wanted: list[str
     header = b"Subject: " + b"".join(pieces) + b"\r\n\r\n"
     key = keys.HeaderHas("subject", "".join(wanted))
     found = any(key.text in value.casefold() for value in text.fields(header).get("subject", []))
-    assert not (found and _Needs(key).excludes(header))
-    assert not _Needs(keys.Not(key)).excludes(header)
-    assert not _Needs(keys.AnyOf(key, keys.All(()))).excludes(header)
+    assert not (found and not _Needs(key).may_meet([header]))
+    assert list(_Needs(keys.Not(key)).may_meet([header])) == [0]
+    assert list(_Needs(keys.AnyOf(key, keys.All(()))).may_meet([header])) == [0]
 
 
 def test_most_headers_are_left_out_at_a_glance() -> None:
     key = keys.All((keys.HasFlags(System.SEEN), keys.HeaderHas("subject", "march report")))
-    assert _Needs(key).excludes(b"Subject: report of May\r\n\r\n")
-    assert not _Needs(key).excludes(b"Subject: March\r\n Report\r\n\r\n")
-    assert not _Needs(key).excludes(None)
+    plain, folded = b"Subject: report of May\r\n\r\n", b"Subject: March\r\n Report\r\n\r\n"
+    assert list(_Needs(key).may_meet([plain, folded, plain, None])) == [1, 3]

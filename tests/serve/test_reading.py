@@ -492,14 +492,20 @@ async def test_others_are_served_in_between(front: Front, monkeypatch: pytest.Mo
 def test_what_was_used_last_stays_in_memory() -> None:
     memory: Recent[str] = Recent(1_000)
     ids = [ItemId(f"item{n}") for n in range(4)]
+
+    def get(item: ItemId) -> str | None:
+        found, missing = memory.split([item])
+        assert missing == ([] if found else [item])
+        return found.get(item)
+
     for item in ids[:3]:
         memory.put(item, str(item), 100)
-    assert memory.get(ids[0]) == "item0"
+    assert get(ids[0]) == "item0"
     memory.put(ids[3], "new", 100)
-    assert [memory.get(item) for item in ids] == ["item0", None, "item2", "new"]
+    assert [get(item) for item in ids] == ["item0", None, "item2", "new"]
     memory.put(ids[3], "newer", 500)
-    assert [memory.get(item) for item in ids] == [None, None, "item2", "newer"]
+    assert [get(item) for item in ids] == [None, None, "item2", "newer"]
     memory.put(ids[1], "too large", 2_000)
-    assert [memory.get(item) for item in ids] == [None] * 4
+    assert [get(item) for item in ids] == [None] * 4
     memory.put(ids[0], "again", 700)
-    assert memory.get(ids[0]) == "again"
+    assert get(ids[0]) == "again"

@@ -54,7 +54,7 @@ async def open_spool(tmp_path: Path) -> AsyncIterator[Spool]:
     clock = ManualClock()
     async with opened(tmp_path, clock) as (store, vault):
         made: list[Spool] = []
-        pressure = Pressure(tmp_path, PressureSettings(), room=lambda _: made[0].room)
+        pressure = Pressure(tmp_path, PressureSettings(remembered=0.0), room=lambda _: made[0].room)
         spool = Spool(
             path=tmp_path,
             store=store,

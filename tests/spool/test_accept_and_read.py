@@ -112,7 +112,7 @@ async def test_a_cancelled_commit_is_finished(spool: Spool) -> None:
 
 
 DAMAGE = {
-    "flip": "UPDATE chunk SET data = CAST(X'00' || substr(data, 2) AS BLOB)",
+    "flip": "UPDATE chunk SET data = CAST(iif(substr(data, 1, 1) = X'00', X'01', X'00') || substr(data, 2) AS BLOB)",
     "cut": "UPDATE chunk SET data = substr(data, 1, length(data) - 1)",
     "lose": "DELETE FROM chunk",
 }

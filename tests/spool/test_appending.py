@@ -101,6 +101,32 @@ async def test_what_is_not_committed_leaves_nothing(spool: Spool) -> None:
     assert await spool.store.items(states=list(ItemState)) == []
 
 
+async def test_a_mailbox_that_is_remembered_is_found_again_by_its_name(spool: Spool) -> None:
+    bob, _, drafts = await places(spool)
+
+    async def found() -> Folder | None:
+        return await spool.mailboxes.folder(bob, "Drafts")
+
+    await spool.mailboxes.rename(bob, "Drafts", "Old", SEEN)
+    with pytest.raises(NoSuchFolder):
+        async with appends(spool).begin(drafts, SESSION) as batch:
+            await (await batch.message(None)).write(DRAFT)
+            await batch.commit(SEEN, search=found)
+    assert spool.pressure.in_flight == 0
+    fresh = await spool.mailboxes.create(bob, "Drafts", SEEN)
+    large = DRAFT + b"x" * (9 * CHUNK_SIZE)
+    async with appends(spool).begin(drafts, SESSION) as batch:
+        await (await batch.message(None)).write(large)
+        await batch.commit(SEEN, search=found)
+    assert await spool.mailboxes.messages(drafts) == []
+    (row,) = await spool.mailboxes.messages(fresh)
+    message = await spool.mailboxes.open_message(row.item)
+    assert message is not None
+    assert await message.read() == large
+    last = (await spool.store.journal(after=0, limit=9))[-1]
+    assert (last.kind, last.mailbox) == ("append", fresh.row.id)
+
+
 async def test_a_commit_outlives_its_session(spool: Spool) -> None:
     _, _, drafts = await places(spool)
     service = appends(spool)

@@ -104,8 +104,11 @@ async def test_an_append_is_all_of_its_messages(store: Store) -> None:
         await store.append(OTHER, [new_message(3), new_message(1)], JOURNAL, now=NOW)
     with pytest.raises(KeyError):
         await store.append(99, [new_message(3)], JOURNAL, now=NOW)
+    with pytest.raises(KeyError):  # it is called otherwise
+        await store.append(OTHER, [new_message(3)], JOURNAL, now=NOW, name=b"another name")
     assert await store.last_change() == last_change
     assert await store.item(item_id(3)) is None
+    assert (await store.append(OTHER, [new_message(3)], JOURNAL, now=NOW, name=name_of("other"))).uids == (3,)
 
 
 async def test_what_is_appended_is_never_in_a_queue(store: Store) -> None:

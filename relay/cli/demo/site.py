@@ -58,7 +58,7 @@ class Node:
                 "imap": [f"{HOST}:{self.imap_port}"],
                 "http": [f"{HOST}:{self.http_port}"],
             },
-            "limits": {"connections_per_address": 0},
+            "limits": {"connections_per_address": 0, "user_connections_per_address": 0},
             "log": {"format": "json"},
         }
         self.config_file.write_text(_toml({**own, **sections}))

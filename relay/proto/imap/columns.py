@@ -5,7 +5,10 @@ A column has an octet for each message: its system flags on the way in, 1 or 0 o
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from functools import reduce
+from itertools import compress
 from operator import and_, or_
 
 import msgspec
@@ -24,7 +27,7 @@ class Sieve(msgspec.Struct, frozen=True):
 def sieve(key: keys.Key, flags: bytes) -> Sieve | None:
     """What flags alone say of a key; None where that is nothing."""
     if isinstance(key, keys.HasFlags):
-        return Sieve(flags.translate(_table(key.flags)), exact=True)
+        return Sieve(flags.translate(_TABLES[key.flags]), exact=True)
     if isinstance(key, keys.Not):
         inner = sieve(key.key, flags)
         return Sieve(inner.column.translate(_OPPOSITE), exact=True) if inner is not None and inner.exact else None
@@ -47,8 +50,20 @@ def _joined(parts: tuple[Sieve, ...], *, either: bool) -> Sieve:
     return Sieve(column, all(part.exact for part in parts))
 
 
+def places(column: bytes) -> Sequence[int]:
+    """Where the ones of a column are, from 0, ascending."""
+    count = column.count(1)
+    if count == len(column):
+        return range(count)
+    if count > len(column) >> _FEW:
+        return list(compress(range(len(column)), column))
+    return [found.start() for found in _ONES.finditer(column)]
+
+
+_FEW = 2
+"""Up to this share (as a power of a half) a search for the ones is quicker than a look at every message."""
+_ONES = re.compile(b"\1")
 _OPPOSITE = bytes(0 if octet else 1 for octet in range(256))
-
-
-def _table(wanted: System) -> bytes:
-    return bytes(1 if octet & wanted == wanted else 0 for octet in range(256))
+_ALL = int(max(System)) * 2
+_TABLES = tuple(bytes(octet & wanted == wanted for octet in range(256)) for wanted in range(_ALL))
+"""By the system flags that are wanted."""

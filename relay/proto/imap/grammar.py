@@ -18,7 +18,7 @@ from relay.proto.imap.args import Args, BadArgument
 from relay.proto.imap.capabilities import BASIC
 from relay.proto.imap.fetch import Attribute
 from relay.proto.imap.grammar_search import names_numbers
-from relay.proto.imap.tokens import Token
+from relay.proto.imap.tokens import Streamed, Token
 
 MOST_ID_PAIRS = 30
 """RFC 2971 3.3 (count)."""
@@ -83,6 +83,16 @@ def parse_head(
     except BadArgument as error:
         return Invalid(name, str(error), row=row)
     return head
+
+
+def completed(head: c.AppendHead, before: int, tokens: tuple[Token, ...]) -> Parsed | None:
+    """What `parse` says of an APPEND whose `head` was read from its first `before` tokens, where only the literal has
+    come since; None where it has to be read."""
+    last = tokens[-1]
+    if head.index or head.utf8 or len(tokens) != before + 1 or not isinstance(last, Streamed) or last.binary:
+        return None
+    message = c.Appended(head.flags, head.date, last.size)
+    return Parsed("APPEND", c.TABLE["APPEND"], c.Append(head.mailbox, (message,)))
 
 
 def parse_append(tokens: tuple[Token, ...], *, utf8: bool = False, offers: Set[str] = BASIC) -> c.AppendHead | Invalid:

@@ -44,7 +44,7 @@ def decode(wire: bytes, *, utf8: bool = False) -> str:
     """
     if len(wire) > LONGEST:
         raise BadName("Mailbox name too long")
-    if utf8 or any(octet > 0x7E for octet in wire):
+    if utf8 or not wire.isascii() or b"\x7f" in wire:
         # Some clients send raw UTF-8 unasked; Dovecot takes it, and no other reading is possible.
         try:
             name = wire.decode("utf-8")
@@ -56,6 +56,8 @@ def decode(wire: bytes, *, utf8: bool = False) -> str:
 
 
 def _decode_utf7(wire: bytes) -> str:
+    if _DIRECT.fullmatch(wire):
+        return wire.decode("ascii")
     parts: list[str] = []
     position = 0
     while position < len(wire):
@@ -89,10 +91,10 @@ def checked(name: str) -> str:
     head, delimiter, rest = name.partition(DELIMITER)
     if head.upper() == "INBOX":
         name = "INBOX" + delimiter + rest
-    for char in name:
-        if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp"):
-            # CR, LF and NUL would end a line somewhere upstream; the rest is RFC 5198 2.
-            raise BadName("Mailbox name has a control character")
+    # None of these is printable.
+    if not name.isprintable() and any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in name):
+        # CR, LF and NUL would end a line somewhere upstream; the rest is RFC 5198 2.
+        raise BadName("Mailbox name has a control character")
     return name
 
 

@@ -108,7 +108,8 @@ def identity(fields: Mapping[str, str | None]) -> bytes:
 
 def numbered(name: bytes, numbers: Iterable[int]) -> bytes:
     """SEARCH (RFC 3501 7.2.5) or SORT (RFC 5256 4)."""
-    return encode.untagged(name, *(b"%d" % number for number in numbers))
+    found = " ".join(map(str, numbers))
+    return encode.untagged(name, found.encode("ascii")) if found else encode.untagged(name)
 
 
 def thread(roots: Sequence[threads.Node]) -> bytes:

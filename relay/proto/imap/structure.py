@@ -15,12 +15,13 @@ _EMPTY_PART = b'("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0'
 
 def envelope(value: Envelope) -> bytes:
     """The parenthesised ENVELOPE."""
+    author = _addresses(value.from_)
     return b"(%b %b %b %b %b %b %b %b %b %b)" % (
         nstring(value.date),
         nstring(value.subject),
-        _addresses(value.from_),
-        _addresses(value.sender),
-        _addresses(value.reply_to),
+        author,
+        author if value.sender is value.from_ else _addresses(value.sender),
+        author if value.reply_to is value.from_ else _addresses(value.reply_to),
         _addresses(value.to),
         _addresses(value.cc),
         _addresses(value.bcc),

@@ -73,7 +73,7 @@ class HeaderSection(msgspec.Struct, frozen=True):
 
     def value(self, field: Field) -> bytes:
         """A field's value on one line, without blanks around it."""
-        return unfold(self.data[field.value : field.end].rstrip(b"\r\n")).strip(b" \t")
+        return _value(self.data, field)
 
     def message_id(self) -> bytes | None:
         """The first `<...>` of Message-ID without blanks; the bare value where it has no brackets; else None."""
@@ -82,6 +82,10 @@ class HeaderSection(msgspec.Struct, frozen=True):
     def date(self) -> bytes | None:
         """The Date field as written."""
         return self.first(b"date") or None
+
+
+def _value(data: bytes, field: Field) -> bytes:
+    return unfold(data[field.value : field.end].rstrip(b"\r\n")).strip(b" \t")
 
 
 def message_id(value: bytes | None) -> bytes | None:
@@ -170,6 +174,20 @@ def scan(data: bytes, limits: HeaderLimits = HeaderLimits()) -> HeaderSection:  
     complete = end >= 0 or len(data) <= limits.size
     section = data[: end if end >= 0 else min(len(data), limits.size)]
     return HeaderSection(section, tuple(iter_fields(section, 0, len(section), limits.fields)), complete)
+
+
+_MESSAGE_ID_FIELD = FieldFinder((b"message-id",))
+
+
+def find_message_id(data: bytes, limits: HeaderLimits) -> bytes | None:
+    """`scan(data, limits).message_id()`, in most cases without a look at the other fields."""
+    end = header_end(data[: limits.size] if len(data) > limits.size else data)
+    section = data[: end if end >= 0 else limits.size]
+    for field in _MESSAGE_ID_FIELD.find(section, 1):
+        if section.count(b"\n", 0, field.start) + 1 >= limits.fields:  # as many fields perhaps: it may be one too many
+            return scan(data, limits).message_id()
+        return message_id(_value(section, field))
+    return None
 
 
 class HeaderScanner:

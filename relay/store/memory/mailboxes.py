@@ -134,6 +134,7 @@ class MemoryMailboxes(MemoryFolders):
         entry: JournalEntry,
         *,
         now: float,
+        name: Mac | None = None,
         quota: Quota | None = None,
         replaced: Replaced | None = None,
     ) -> Appended:
@@ -141,6 +142,8 @@ class MemoryMailboxes(MemoryFolders):
         for one in new:
             check_appended(one.item)
         box = self._state.box(mailbox)
+        if name not in (None, box.name_mac):
+            raise KeyError(mailbox)
         freed = Usage(0, 0)
         if replaced is not None:
             other = self._state.box(replaced.mailbox)

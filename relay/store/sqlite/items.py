@@ -1,13 +1,16 @@
 """Statements on items that more than one call needs; all run inside a job."""
 
+# ruff: noqa: S608 -- statements are joined from our own words; values are always bound
 from __future__ import annotations
+
+from typing import Any
 
 import apsw
 
 from relay.core.ids import ItemId
 from relay.core.item import ItemState
 from relay.store.api import IllegalTransition
-from relay.store.records import Lease, NewAccount
+from relay.store.records import Lease, NewAccount, Outcome
 from relay.store.rules import SHOWN_IN, lease_lost, next_uidvalidity
 from relay.store.sqlite.jobs import Tx
 
@@ -24,41 +27,66 @@ LET_GO = (
 """Contract 17 and 18, as a condition on `item`: nobody's mailbox and nobody's journal needs it."""
 
 
-def held(tx: Tx, lease: Lease) -> tuple[int, str, float]:
-    """Short name, state and end of the lease in force; LeaseLost for an old token (contract 4)."""
-    row: tuple[int, str, float] | None = tx.execute(
-        "SELECT n, state, lease_until FROM item WHERE id = ? AND lease_token = ? AND lease_owner = ?",
-        (lease.item, lease.token, lease.owner),
-    ).get
-    if row is None:
-        raise lease_lost(lease)
-    return row
+_STATE = "state = iif(route = 'mailbox' AND ?1 = 'pending', 'stored', ?1), changed_at = ?2"
+"""What a user put into a mailbox rests there, not in a queue."""
+_STEP = f"UPDATE item SET {_STATE} WHERE n = ?3 RETURNING n, shown"
+_INTEND = (
+    f"UPDATE item SET {_STATE} WHERE id = ?3 AND lease_token = ?4 AND lease_owner = ?5 AND lease_until > ?2 "
+    "RETURNING n, shown"
+)
+_SETTLE = (
+    f"UPDATE item SET {_STATE}, next_attempt_at = ?3, note = ?4, attempts = attempts + ?5, lease_owner = NULL, "
+    "lease_until = 0 WHERE id = ?6 AND lease_token = ?7 AND lease_owner = ?8 RETURNING n, shown"
+)
 
 
 def step(tx: Tx, n: int, to: ItemState, now: float) -> None:
     """Contract 5, 6 and 9: the trigger checks and writes the ledger; then the message is shown where that is due."""
+    _step(tx, _STEP, to, (now, n))
+
+
+def intend(tx: Tx, lease: Lease, now: float) -> None:
+    """`step` to INTENT. LeaseLost for an old token (contract 4), and for a lease that is over, granted again or not."""
+    if _step(tx, _INTEND, ItemState.INTENT, (now, lease.item, lease.token, lease.owner)) is None:
+        raise lease_lost(lease)
+
+
+def settle(tx: Tx, lease: Lease, outcome: Outcome, now: float) -> int:
+    """`step` with what an attempt came to, and the end of its lease; the short name. LeaseLost for an old token."""
+    bindings = (now, outcome.next_attempt_at, outcome.note, outcome.counts_as_attempt)
+    n = _step(tx, _SETTLE, outcome.state, (*bindings, lease.item, lease.token, lease.owner))
+    if n is None:
+        raise lease_lost(lease)
+    return n
+
+
+def _step(tx: Tx, statement: str, to: ItemState, bindings: tuple[Any, ...]) -> int | None:
+    """The short name of the item that took the step; None where the conditions of the statement do not hold."""
     try:
-        # What a user put into a mailbox rests there, not in a queue.
-        tx.execute(
-            "UPDATE item SET state = iif(route = 'mailbox' AND ?1 = 'pending', 'stored', ?1), changed_at = ?2 "
-            "WHERE n = ?3",
-            (str(to), now, n),
-        )
+        found: tuple[int, int] | None = tx.execute(statement, (str(to), *bindings)).get
     except apsw.ConstraintError as error:
         if "illegal transition" not in str(error):
             raise
         raise IllegalTransition(f"the table allows no step to {to}") from None
-    if to in SHOWN_IN and not tx.execute("SELECT shown FROM item WHERE n = ?", (n,)).get:
-        boxes: list[int] = [
-            row[0]
-            for row in tx.rows(
-                "SELECT inbox FROM recipient WHERE item = ? AND inbox IS NOT NULL GROUP BY inbox ORDER BY min(idx)",
-                (n,),
-            )
-        ]
-        shape = tx.execute("SELECT id, received_at, size FROM item WHERE n = ?", (n,)).get
-        show(tx, n, shape, boxes)
-        tx.execute("UPDATE item SET shown = 1 WHERE n = ?", (n,))
+    if found is None:
+        return None
+    n, shown = found
+    if to in SHOWN_IN and not shown:
+        _show_first(tx, n)
+    return n
+
+
+def _show_first(tx: Tx, n: int) -> None:
+    boxes: list[int] = [
+        row[0]
+        for row in tx.rows(
+            "SELECT inbox FROM recipient WHERE item = ? AND inbox IS NOT NULL GROUP BY inbox ORDER BY min(idx)",
+            (n,),
+        )
+    ]
+    shape = tx.execute("SELECT id, received_at, size FROM item WHERE n = ?", (n,)).get
+    show(tx, n, shape, boxes)
+    tx.execute("UPDATE item SET shown = 1 WHERE n = ?", (n,))
 
 
 def show(tx: Tx, n: int, shape: tuple[str, float, int], boxes: list[int]) -> None:

@@ -9,7 +9,7 @@ import apsw
 
 from relay.store.mailbox_api import MessageGone
 from relay.store.mailbox_records import Appended, NewMessage, Quota, Replaced, Transferred, Usage
-from relay.store.records import Effect, FlagChange, JournalEntry, MessageRow, NewItem
+from relay.store.records import Effect, FlagChange, JournalEntry, Mac, MessageRow, NewItem
 from relay.store.rules import check_appended, check_quota
 from relay.store.sqlite import bodies, journal, keywords, messages, rows
 from relay.store.sqlite.jobs import Tx
@@ -17,6 +17,10 @@ from relay.store.sqlite.moments import Moment
 from relay.store.sqlite.part import Part, listed, short_name
 
 _LAST = (1 << 63) - 1
+_ITEM = (
+    "INSERT INTO item (n, id, state, route, received_at, size, key_id, wrapped_key, envelope, chunk_count, "
+    "changed_at, message_mac, shown) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)"
+)
 _NAMED = "WHERE mailbox = ? AND uid IN (SELECT value FROM json_each(?)) ORDER BY uid"
 
 
@@ -74,16 +78,20 @@ class _Append:
     mailbox: int
     new: Sequence[NewMessage]
     entry: JournalEntry
+    name: Mac | None
     quota: Quota | None
     replaced: Replaced | None
     now: float
 
     def __call__(self, tx: Tx) -> Appended:
         place = messages.place(tx, self.mailbox)
+        if self.name not in (None, place.name):
+            raise KeyError(self.mailbox)
         freed = self._freed(tx, place)
-        held = messages.usage(tx.connection, place.account)
-        more = Usage(len(self.new) - freed.messages, sum(one.item.size for one in self.new) - freed.size)
-        check_quota(self.quota, held, more)
+        if self.quota is not None:
+            held = messages.usage(tx.connection, place.account)
+            more = Usage(len(self.new) - freed.messages, sum(one.item.size for one in self.new) - freed.size)
+            check_quota(self.quota, held, more)
         effects: list[Effect] = []
         for one in self.new:
             n = _write_item(tx, one.item, self.now)
@@ -112,29 +120,32 @@ class _Append:
 
 def _write_item(tx: Tx, new: NewItem, now: float) -> int:
     """The item with its body; its short name. ValueError where it is there already, StoreUnavailable."""
-    if short_name(tx.connection, new.id) is not None:
-        raise ValueError("a message is appended once")
     n, ahead = bodies.staged_for(tx, new)
-    tx.execute(
-        "INSERT INTO item (n, id, state, route, received_at, size, key_id, wrapped_key, envelope, chunk_count, "
-        "changed_at, message_mac, shown) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
-        (
-            n,
-            new.id,
-            str(new.state),
-            str(new.route),
-            new.received_at,
-            new.size,
-            new.key_id,
-            new.wrapped_key,
-            new.envelope,
-            new.chunk_count,
-            now,
-            new.message_mac,
-        ),
-    )
+    try:
+        tx.execute(
+            _ITEM,
+            (
+                n,
+                new.id,
+                str(new.state),
+                str(new.route),
+                new.received_at,
+                new.size,
+                new.key_id,
+                new.wrapped_key,
+                new.envelope,
+                new.chunk_count,
+                now,
+                new.message_mac,
+            ),
+        )
+    except apsw.ConstraintError:
+        if short_name(tx.connection, new.id) is not None:
+            raise ValueError("a message is appended once") from None
+        raise
     bodies.put(tx, n, ahead, new.chunks)
-    tx.execute("DELETE FROM staged WHERE n = ?", (n,))
+    if ahead:
+        tx.execute("DELETE FROM staged WHERE n = ?", (n,))
     return n
 
 
@@ -210,6 +221,7 @@ class Mailboxes(Part):
         entry: JournalEntry,
         *,
         now: float,
+        name: Mac | None = None,
         quota: Quota | None = None,
         replaced: Replaced | None = None,
     ) -> Appended:
@@ -217,5 +229,5 @@ class Mailboxes(Part):
         for one in new:
             check_appended(one.item)
         size = sum(len(chunk) for one in new for chunk in one.item.chunks)
-        job = _Append(mailbox, new, entry, quota, replaced, now)
+        job = _Append(mailbox, new, entry, name, quota, replaced, now)
         return await self._write(job, size=size, moment=Moment.ACCEPT)

@@ -25,6 +25,7 @@ class Place(NamedTuple):
     account: int
     mac: Mac
     uidvalidity: int
+    name: Mac
 
 
 class Shape(NamedTuple):
@@ -41,7 +42,7 @@ class Shape(NamedTuple):
 def place(tx: Tx, mailbox: int) -> Place:
     """KeyError where there is none, or no more."""
     found = tx.execute(
-        "SELECT a.id, a.mac, m.uidvalidity FROM mailbox m JOIN account a ON a.id = m.account "
+        "SELECT a.id, a.mac, m.uidvalidity, m.name_mac FROM mailbox m JOIN account a ON a.id = m.account "
         "WHERE m.id = ? AND m.gone IS NULL",
         (mailbox,),
     ).fetchone()

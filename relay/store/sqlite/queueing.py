@@ -11,7 +11,7 @@ import apsw
 
 from relay.core.ids import ItemId
 from relay.core.item import ItemState
-from relay.store.api import StoreUnavailable
+from relay.store.api import IllegalTransition, StoreUnavailable
 from relay.store.records import Accepted, ItemRow, Lease, NewItem, Outcome, Route, Sealed
 from relay.store.rules import FINISHED, OPEN_RECIPIENT, check_birth, check_target, lease_lost
 from relay.store.sqlite import bodies, items, rows
@@ -186,15 +186,17 @@ class Queue(Part):
         return await self._write(run, durable=False)
 
     async def intend(self, leases: Sequence[Lease], *, now: float) -> None:
-        """See the contract. An expired lease is lost here, granted again or not."""
+        """See the contract."""
 
         def run(tx: Tx) -> None:
-            wanted = [items.held(tx, lease) for lease in leases]
-            for lease, (_, _, until) in zip(leases, wanted, strict=True):
-                if until <= now:
-                    raise lease_lost(lease)
-            for n, _, _ in wanted:
-                items.step(tx, n, ItemState.INTENT, now)
+            illegal: IllegalTransition | None = None
+            for lease in leases:
+                try:
+                    items.intend(tx, lease, now)
+                except IllegalTransition as error:
+                    illegal = error  # a lost lease among the others would say more
+            if illegal is not None:
+                raise illegal
 
         await self._write(run, moment=Moment.INTEND)
 
@@ -232,13 +234,7 @@ class Queue(Part):
         check_target(outcome.state)
 
         def run(tx: Tx) -> None:
-            n, _, _ = items.held(tx, lease)
-            items.step(tx, n, outcome.state, now)
-            tx.execute(
-                "UPDATE item SET next_attempt_at = ?, note = ?, attempts = attempts + ?, lease_owner = NULL, "
-                "lease_until = 0 WHERE n = ?",
-                (outcome.next_attempt_at, outcome.note, outcome.counts_as_attempt, n),
-            )
+            n = items.settle(tx, lease, outcome, now)
             for result in outcome.recipients:
                 tx.execute(
                     "UPDATE recipient SET state = ?, detail = ? WHERE item = ? AND idx = ?",
