@@ -9,13 +9,16 @@
 ARG BASE=docker.io/library/python:3.13-slim-bookworm
 
 FROM ${BASE} AS build
-# Everything from the lock files, by hash, wheels only: a changed or missing artefact stops the build.
+# Everything from the lock files, by hash: a changed or missing artefact stops the build. Wheels only, but for dkimpy,
+# which is published as source: it is built with the pinned setuptools, not in an environment that fetches another.
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 COPY requirements.lock deploy/requirements-build.lock ./
 RUN python3 -m venv --without-pip /opt/relay && python3 -m venv --without-pip /opt/build \
- && python3 -m pip --python /opt/relay/bin/python install --require-hashes --only-binary :all: -r requirements.lock \
- && python3 -m pip --python /opt/build/bin/python install --require-hashes --only-binary :all: -r requirements-build.lock
+ && python3 -m pip --python /opt/build/bin/python install --require-hashes --only-binary :all: -r requirements-build.lock \
+ && python3 -m pip --python /opt/build/bin/python wheel --require-hashes --only-binary :all: --no-binary dkimpy \
+        --no-build-isolation -r requirements.lock -w /tmp/wheels \
+ && python3 -m pip --python /opt/relay/bin/python install --no-deps --no-index /tmp/wheels/*.whl
 COPY pyproject.toml README.md LICENSE ./
 COPY relay ./relay
 RUN /opt/build/bin/hatchling build -t wheel -d /tmp/wheel \
@@ -25,7 +28,7 @@ FROM ${BASE}
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="standby-relay" \
-      org.opencontainers.image.description="Takes the mail when the primary is down, lets users read it, gives everything back once." \
+      org.opencontainers.image.description="Takes the mail when the primary is down, lets users read it, gives it back once." \
       org.opencontainers.image.licenses="GPL-3.0-or-later" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \

@@ -1,4 +1,4 @@
-"""A standby mail relay: takes the mail when the primary is down, lets users read it, and gives everything back once.
+"""A standby mail relay: takes the mail when the primary is down, lets users read it, and gives it back once.
 
 ```
       senders                                              users (IMAP, submission)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from functools import cached_property, partial
 from typing import Any, Protocol
 
@@ -344,7 +344,7 @@ class Parts:
             settings=settings,
             intake=self.intake,
             queue=self._queue,
-            read=self._read,
+            read=self._reader.blocks,
             pressure=self._pressure,
             directory=self._directory,
             logins=Desk(
@@ -387,13 +387,6 @@ class Parts:
             offer=self._offer,
             damaged=self._damaged,
         )
-
-    async def _read(self, item: ItemId) -> AsyncIterator[bytes]:
-        message = await self._reader.open_item(item)
-        if message is None:
-            raise Damaged("the item is gone")
-        async for block in message.stream():
-            yield block
 
     async def _damaged(self, item: ItemId, damage: Damaged) -> None:
         await self._queue.quarantine(item, damage)

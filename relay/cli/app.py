@@ -56,7 +56,7 @@ class LazyGroup(click.Group):
 @click.option("--debug", is_flag=True, help="Show the trace of an error, and the log of what is done.")
 @click.pass_context
 def cli(ctx: click.Context, *, debug: bool) -> None:
-    """A standby mail relay: takes the mail while the primary is down, lets users read it, gives everything back once.
+    """A standby mail relay: takes the mail while the primary is down, lets users read it, gives it back once.
 
     Exit codes: 0 well, 1 problem found, 2 wrong usage or configuration, 3 cannot reach, 78 `run` cannot start.
 

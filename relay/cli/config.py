@@ -9,7 +9,12 @@ from relay.cli.common import json_option, print_json
 
 @click.group()
 def config() -> None:
-    """Print a configuration to start from, or the reference of all keys."""
+    """Print a configuration to start from, or the reference of all keys.
+
+    \b
+    Example:
+      relay config sample
+    """
 
 
 @config.command()

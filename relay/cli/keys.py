@@ -33,7 +33,12 @@ _PATIENCE = 10.0
 
 @click.group()
 def keys() -> None:
-    """The key file that everything at rest is sealed with."""
+    """The key file that everything at rest is sealed with.
+
+    \b
+    Example:
+      relay keys status
+    """
 
 
 @keys.command()

@@ -37,7 +37,12 @@ _service_option = click.option(
 
 @click.group()
 def mode() -> None:
-    """Whether the primary is used: decided by evidence (auto), or by you (standby, normal)."""
+    """Whether the primary is used: decided by evidence (auto), or by you (standby, normal).
+
+    \b
+    Example:
+      relay mode show
+    """
 
 
 @mode.command()

@@ -33,7 +33,6 @@ from relay.store.api import IllegalTransition
 if TYPE_CHECKING:
     from relay.config import Config
     from relay.node import Data
-    from relay.replay.notice import Notices
     from relay.spool.queue import ItemView, Queue
     from relay.store.records import ItemRow
 
@@ -46,7 +45,12 @@ _all = click.option("--all", "every", is_flag=True, help="All messages that this
 
 @click.group()
 def queue() -> None:
-    """Messages that the relay has accepted. An ID may be cut short as long as it names one message."""
+    """Messages that the relay has accepted. An ID may be cut short as long as it names one message.
+
+    \b
+    Example:
+      relay queue list
+    """
 
 
 @queue.command("list")
@@ -215,52 +219,32 @@ def retry(*, ids: tuple[str, ...], every: bool, path: Path | None, as_json: bool
 @queue.command("return")
 @_ids
 @_all
+@click.option("--yes", is_flag=True, help="With --all: do not ask. Where there is no terminal nobody is asked.")
 @config_option
 @json_option
-def return_(*, ids: tuple[str, ...], every: bool, path: Path | None, as_json: bool) -> None:
+def return_(*, ids: tuple[str, ...], every: bool, yes: bool, path: Path | None, as_json: bool) -> None:
     """Give held or quarantined messages back: never delivered, and their senders told where that is right.
 
     A sender is told by a delivery status notification if it logged in here or asked for one; forged senders get none.
+    It cannot be taken back.
 
     \b
     Example:
       relay queue return 01kb3c
     """
+    from relay.cli.notices import notices
+
     config = load_config(path)
+    if every and not ids and not yes and on_terminal():
+        count = run_async(_count(config, _DECIDED))
+        question = f"{count} messages will never be delivered, and their senders may be told. Return all of them?"
+        if count and not click.confirm(question, err=True):
+            raise Problem("nothing was returned")
 
     async def one(opened: Data, item: ItemId) -> None:
-        await _notices(config, opened).give_back(item)
+        await notices(config, opened).give_back(item)
 
     _each(path, ids, every=every, states=_DECIDED, act=one, done="returned", as_json=as_json)
-
-
-def _notices(config: Config, opened: Data) -> Notices:
-    from relay import wiring, wiring_submission
-    from relay.accounts.names import Naming
-    from relay.obs.metrics import Metrics
-    from relay.replay.notice import Notices, NoticeSettings
-    from relay.spool.intake import Intake, IntakeSettings
-    from relay.spool.pressure import Pressure
-    from relay.spool.read import Reader
-
-    work = _queue(opened)
-    intake = Intake(
-        store=opened.store,
-        vault=opened.vault,
-        clock=opened.clock,
-        pressure=Pressure(config.node.data_dir, wiring.pressure(config)),
-        settings=IntakeSettings(owner=work.owner),
-        account_of=wiring.reader_of(config, Naming(wiring.naming(config))),
-    )
-    return Notices(
-        queue=work,
-        reader=Reader(opened.store, opened.vault),
-        intake=intake,
-        clock=opened.clock,
-        settings=NoticeSettings(config.node.hostname),
-        route_of=wiring_submission.route_of_notices(config),
-        metrics=Metrics().replay,
-    )
 
 
 @queue.command()
@@ -308,6 +292,17 @@ async def _export(config: Config, item: str, output: Path | None) -> int:
         except OSError as error:
             raise Problem(f"{output or 'standard output'}: cannot be written ({error.strerror})") from None
         return message.size
+
+
+def on_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty()
+
+
+async def _count(config: Config, states: Sequence[ItemState]) -> int:
+    async with data(config) as opened:
+        counts = await opened.store.counts()
+        return sum(counts[state].items for state in states if state in counts)
 
 
 def _queue(opened: Data) -> Queue:

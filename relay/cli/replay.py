@@ -11,7 +11,12 @@ from relay.cli.common import config_option, data, json_option, load_config, prin
 
 @click.group()
 def replay() -> None:
-    """Giving the queue back to the primary."""
+    """Giving the queue back to the primary.
+
+    \b
+    Example:
+      relay replay pause
+    """
 
 
 @replay.command()

@@ -37,7 +37,12 @@ _KNOWN_BY = MappingProxyType(
 
 @click.group()
 def user() -> None:
-    """Users with a password of the relay's own. Logins that the primary accepts are remembered without this."""
+    """Users with a password of the relay's own. Logins that the primary accepts are remembered without this.
+
+    \b
+    Example:
+      relay user add alice@example.org
+    """
 
 
 @user.command()

@@ -46,6 +46,14 @@ class Reader:
         row = await self._store.item(item)
         return None if row is None else self.open(row)
 
+    async def blocks(self, item: ItemId) -> AsyncIterator[bytes]:
+        """The body of an item that is there. Damaged, before the first doubtful byte and where the item is gone."""
+        message = await self.open_item(item)
+        if message is None:
+            raise Damaged("the item is gone")
+        async for block in message.stream():
+            yield block
+
 
 class StoredMessage:
     """One message of the spool: its envelope, and its bytes exactly as received."""

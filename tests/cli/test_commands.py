@@ -86,6 +86,28 @@ def test_hold_release_retry_return(desk: Desk) -> None:
     assert sorted(states(desk)) == sorted(items.values())
 
 
+@pytest.mark.parametrize(
+    ("given", "words", "returned"),
+    [("n\n", (), 0), ("\n", (), 0), ("y\n", (), 2), ("", ("--yes",), 2), ("n\n", ("--json",), 0)],
+)
+def test_all_is_returned_only_after_a_question(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, given: str, words: tuple[str, ...], returned: int
+) -> None:
+    desk.mixed()
+    monkeypatch.setattr("relay.cli.queue.on_terminal", lambda: True)
+    done = desk.relay("queue", "return", "--all", *words, given=given)
+    assert done.code == (0 if returned else 1)
+    assert ("2 messages will never be delivered" in done.err) is ("--yes" not in words)
+    assert list(states(desk).values()).count("returned") == returned
+    if not returned:
+        assert (done.out, "nothing was returned" in done.err) == ("", True)
+
+
+def test_a_script_is_not_asked(desk: Desk) -> None:
+    desk.mixed()
+    assert len(desk.relay("queue", "return", "--all", "--json").json["done"]) == 2
+
+
 def test_a_message_on_hold_says_by_whom_and_why(desk: Desk) -> None:
     items = desk.mixed()
     desk.relay("queue", "hold", items["pending"])
@@ -278,6 +300,10 @@ def test_what_users_put_into_mailboxes_is_in_the_books(desk: Desk, *, trimmed: b
     shown = " ".join(desk.relay("audit").out.split())
     assert "stored by its user 1" in shown
     assert "removed by its user 1" in shown
+    listed = desk.relay("queue", "list", "--state", "stored", "--json").json
+    assert [view["id"] for view in listed] == [kept]
+    assert kept in desk.relay("queue", "list", "--state", "stored").out
+    assert desk.relay("queue", "export", kept).out == BODY.decode()
     desk.relay("queue", "release", broken)
     done = desk.relay("audit", "--json")
     assert (done.code, done.json["ok"], done.json["stored"]) == (0, True, 2)

@@ -14,6 +14,7 @@ import pytest
 from relay import __version__
 from relay.cli.app import COMMANDS, cli
 from tests.cli.conftest import Desk
+from tests.house.sources import ROOT
 
 
 def leaves(command: click.Command = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -27,10 +28,27 @@ def leaves(command: click.Command = cli, path: tuple[str, ...] = ()) -> Iterator
         yield path, command
 
 
+def groups(command: click.Command = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Group]]:
+    if isinstance(command, click.Group):
+        yield path, command
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from groups(below, (*path, name))
+
+
 ALL = dict(leaves())
+GROUPS = dict(groups())
+LATER = {"mailbox list", "mailbox plan", "mailbox reconcile"}
+"""Of the design (11), and not there yet: they come with giving users' outage work back (reconcile)."""
 
 
-def test_the_commands_of_the_design_are_there() -> None:
+def test_the_commands_of_the_design_are_there_but_for_those_of_reconcile() -> None:
+    assert not {" ".join(path) for path in ALL} & LATER, (
+        "they are there: take them out of LATER and into the list below"
+    )
+    assert "mailbox" not in COMMANDS
     wanted = """run; demo; check; config sample; config docs; keys init; keys add; keys rotate; keys status; status;
     queue list; queue show; queue hold; queue release; queue retry; queue return; queue export; mode show; mode standby;
     mode normal; mode auto; replay pause; replay resume; audit; user add; user list; user remove; user revoke"""
@@ -44,9 +62,30 @@ def test_every_command_explains_itself_with_an_example(path: tuple[str, ...]) ->
     lines = [line.strip() for line in text.splitlines()]
     after = lines[lines.index("Example:") + 1]
     assert after.startswith("relay " + " ".join(path))
-    for option in ALL[path].params:
+    assert_options_are_explained(ALL[path])
+
+
+def assert_options_are_explained(command: click.Command) -> None:
+    for option in command.params:
         if isinstance(option, click.Option) and not option.hidden:
             assert option.help, option.name
+
+
+@pytest.mark.parametrize("path", GROUPS, ids=lambda path: " ".join(path) or "relay")
+def test_every_group_explains_itself_with_an_example_of_one_of_its_commands(path: tuple[str, ...]) -> None:
+    lines = [line.strip() for line in (GROUPS[path].help or "").splitlines()]
+    words = lines[lines.index("Example:") + 1].split()
+    assert tuple(words[: len(path) + 1]) == ("relay", *path)
+    below = GROUPS[path].get_command(click.Context(GROUPS[path]), words[len(path) + 1])
+    assert below is not None
+    assert_options_are_explained(GROUPS[path])
+
+
+def test_the_documents_say_which_command_speaks_no_json() -> None:
+    silent = {path for path, command in ALL.items() if "--json" not in [o for p in command.params for o in p.opts]}
+    assert silent == {("run",)}
+    text = " ".join((ROOT / "docs" / "operations.md").read_text().split())
+    assert "Every command but `relay run` (which logs) has `--json`" in text
 
 
 @pytest.mark.parametrize("path", [path for path in ALL if path != ("run",)], ids=" ".join)

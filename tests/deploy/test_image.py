@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import itertools
 import json
 import re
 import shlex
@@ -54,13 +55,16 @@ def test_what_builds_the_wheel_is_pinned_as_for_development() -> None:
     assert {name: dev.get(name) for name in build} == build
 
 
-def test_the_image_installs_by_hash_and_only_wheels() -> None:
+def test_the_image_installs_by_hash() -> None:
     runs = [rest for word, rest in instructions() if word == "RUN"]
-    installs = [part for rest in runs for part in rest.split("&&") if "pip" in part and " install " in part]
-    assert len(installs) == 3
-    for command in installs:
-        words = shlex.split(command)
-        assert {"--require-hashes", "--only-binary"} <= set(words) or {"--no-deps", "--no-index"} <= set(words), command
+    calls = [shlex.split(part.replace("\\\n", " ")) for rest in runs for part in rest.split("&&") if " pip " in part]
+    assert len(calls) == 4
+    for words in calls:
+        assert {"--require-hashes", "--only-binary"} <= set(words) or {"--no-deps", "--no-index"} <= set(words), words
+        # Only what has no wheel is built, and with what the lock file pins.
+        built = [value for word, value in itertools.pairwise(words) if word == "--no-binary"]
+        assert built == (["dkimpy"] if "wheel" in words else [])
+        assert ("--no-build-isolation" in words) is bool(built)
 
 
 def test_the_final_stage_is_a_user_and_its_files() -> None:
@@ -128,6 +132,20 @@ def test_the_compose_file_and_its_configuration_agree() -> None:
     for file in (config.tls.certificate, config.tls.private_key):  # a file mounted by itself is never renewed inside
         assert f"./secrets/tls:{file.parent}:ro" in relay["volumes"]
         assert str(file) not in inside
+
+
+def test_the_way_to_the_set_up_pages_is_shown_where_it_is_switched_on() -> None:
+    text = (DEPLOY / "compose.yaml").read_text()
+    assert re.search(r'^      # - "443:443" +# with listen\.https: .*docs/clients\.md', text, re.MULTILINE)
+    example = (DEPLOY / "relay.example.toml").read_text()
+    assert re.search(r'^# https = \["0\.0\.0\.0:443"\]', example, re.MULTILINE)
+    assert load(DEPLOY / "relay.example.toml").listen.https == ()
+
+
+def test_nobody_is_left_to_believe_that_alerts_reach_them() -> None:
+    loaded = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    told = "`alertmanagers: []`" in (DEPLOY / "compose.yaml").read_text().partition("\nname:")[0]
+    assert told is (loaded["alerting"]["alertmanagers"] == [])
 
 
 def test_mounted_files_of_the_monitoring_are_shipped() -> None:

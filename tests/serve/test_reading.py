@@ -441,6 +441,19 @@ async def test_capability_follows_the_offer(front: Front) -> None:
     assert lines(await client.ok("SORT (DATE) UTF-8 ALL"), "SORT") == [b"1"]
 
 
+async def test_what_breaks_clients_or_would_be_a_promise_we_do_not_keep_is_never_offered(front: Front) -> None:
+    never = ("UIDONLY", "URLAUTH", "MULTISEARCH", "COMPRESS=DEFLATE")
+    front.services.offer.new_to_users((*OFFERS, *never))  # the primary shows everything
+    client = await front.client()
+    (before,) = lines(await client.ok("CAPABILITY"), "CAPABILITY")
+    await client.login()
+    (after,) = lines(await client.ok("CAPABILITY"), "CAPABILITY")
+    assert b" SORT" in after
+    for word in (*before.split(), *after.split()):
+        assert not word.startswith((b"UIDONLY", b"URLAUTH", b"MULTISEARCH", b"COMPRESS")), word
+    assert not OFFERS & set(never)
+
+
 # --- many at once ---
 
 
