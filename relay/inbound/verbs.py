@@ -371,6 +371,9 @@ class Verbs(Connection):
         except asyncio.CancelledError:
             self.record.hung_up(draft.item, body.size)
             raise
+        except Exception:  # a bug: its sender hears "later" (`Connection.handle_exception`)
+            self._count(self.record.end("deferred", replies.TRY_LATER, item=draft.item, size=body.size))
+            raise
         seconds = self.services.clock.monotonic() - start
         metrics.accept_seconds.observe(seconds)
         self.say(finished.reply)

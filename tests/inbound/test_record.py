@@ -9,6 +9,7 @@ import pytest
 
 from relay.accounts.directory import Verdict
 from relay.core.item import ItemState
+from relay.inbound.mailing import Mailing
 from relay.inbound.settings import Deadlines, Limits
 from tests.inbound.tls import Tls
 from tests.inbound.world import World
@@ -177,6 +178,20 @@ async def test_chunks_are_one_message(log: Written) -> None:
         await client.quit()
         assert world.spool.only.state is ItemState.PENDING
     assert log.short("message", *KEYS) == [("refused", 550, "5.5.2", "bare_newline"), ("spooled", 250, None, None)]
+
+
+async def test_a_bug_is_one_line_too(log: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("bug mark")
+
+    monkeypatch.setattr(Mailing, "finish", broken)
+    async with World() as world, await world.client() as client:
+        final = (await client.transaction(FROM, [TO], CONTENT)).final
+        assert final is not None
+        assert final.code == 451
+        await client.quit()
+    assert log.short("message", "result", "code") == [("deferred", 451)]
+    assert log.lines("command_failed")[0]["conn"] == log.lines("message")[0]["conn"]
 
 
 async def test_lines_of_a_connection_carry_its_name(log: Written) -> None:
