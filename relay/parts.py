@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import cached_property, partial
 from typing import Any, Protocol
 
-from relay import __version__, wiring, wiring_mailboxes, wiring_submission, wiring_world
+from relay import __version__, wiring, wiring_mailboxes, wiring_names, wiring_submission
 from relay.accounts.credentials import Credentials
 from relay.accounts.directory import Directory
 from relay.accounts.issuer import Issuer
@@ -357,7 +357,7 @@ class Parts:
             ),
             submitting=wiring_submission.submitting(self._config, self._naming),
             policy=LocalDomainsOnly(self._config.domains.accept),
-            postmaster=wiring_world.own_postmaster(self._config),
+            postmaster=wiring_names.own_postmaster(self._config),
             board=self.board,
             pool=self._cut_through,
             trace=self._trace,

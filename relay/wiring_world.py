@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import ipaddress
-
 import msgspec
 
 from relay.config.model import Config
 from relay.config.secrets import read_secret
 from relay.config.world import DkimSection, SmarthostSection
 from relay.core.errors import ConfigFault
-from relay.inbound.postmaster import OwnPostmaster
 from relay.primary.settings import Endpoint, PoolSettings
 from relay.proto.sasl.credentials import Credentials
 from relay.vault.signing import SigningKey
@@ -28,7 +24,7 @@ def way_out(config: Config) -> WayOutSettings:
     world = WorldSettings(
         hostname=config.node.hostname,
         own_names=section.own_names,
-        own_addresses=(*section.own_addresses, *_listened_on(config)),
+        own_addresses=config.own_addresses,
         port=section.port,
         mta_sts=section.mta_sts,
         dane=section.dane,
@@ -44,25 +40,6 @@ def way_out(config: Config) -> WayOutSettings:
         )
     dns = DnsSettings(servers=section.dns_servers, port=section.dns_port, validates=section.dns_validates)
     return WayOutSettings(world, dns, keys=tuple(map(_key, section.dkim)))
-
-
-def own_postmaster(config: Config) -> OwnPostmaster:
-    """The postmaster of our names and addresses, as far as the configuration tells them."""
-    return OwnPostmaster(
-        (config.node.hostname, *config.world.own_names),
-        (*config.world.own_addresses, *_listened_on(config)),
-        domains=config.domains.accept,
-    )
-
-
-def _listened_on(config: Config) -> tuple[str, ...]:
-    """Addresses that are ours by the look of the configuration; a wildcard says nothing."""
-    found = []
-    for host in {bind.host for bind in config.listen.mx}:
-        with contextlib.suppress(ValueError):  # a name, which own_names are for
-            if not ipaddress.ip_address(host).is_unspecified:
-                found.append(host)
-    return tuple(sorted(found))
 
 
 def _smarthost(section: SmarthostSection) -> Smarthost:

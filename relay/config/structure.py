@@ -5,6 +5,8 @@ Sections whose default is None are absent unless one of their keys is set.
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 from pathlib import Path
 
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -86,3 +88,13 @@ class Structure(BaseSettings):
     def home_domain(self) -> str:
         """The domain of bare logins and recipients; empty where there is none."""
         return self.domains.default_domain or next(iter(self.domains.accept), "")
+
+    @property
+    def own_addresses(self) -> tuple[str, ...]:
+        """Addresses of this relay by the look of the configuration; a wildcard says nothing."""
+        listened = set()
+        for bind in self.listen.mx:
+            with contextlib.suppress(ValueError):  # a name, which own_names are for
+                if not ipaddress.ip_address(bind.host).is_unspecified:
+                    listened.add(bind.host)
+        return (*self.world.own_addresses, *sorted(listened))

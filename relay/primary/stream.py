@@ -151,8 +151,11 @@ class Stream(asyncio.BufferedProtocol):
             return
         self._waiter = self._loop.create_future()
         try:
-            async with asyncio.timeout(seconds):
+            if seconds is None:  # as before every command
                 await self._waiter
+            else:
+                async with asyncio.timeout(seconds):
+                    await self._waiter
         finally:
             self._waiter = None
             self._poked = False
