@@ -54,7 +54,7 @@ class Tx:
 class Job(Generic[T]):
     """One write; `moment` names the crash points around its commit."""
 
-    __slots__ = ("durable", "future", "moment", "patience", "run", "size")
+    __slots__ = ("durable", "future", "gathers", "moment", "patience", "run", "size")
 
     def __init__(
         self,
@@ -65,14 +65,16 @@ class Job(Generic[T]):
         size: int = 0,
         moment: Moment | None = None,
         patience: float = 0.0,
+        gathers: bool = True,
     ) -> None:
-        """`patience` is how long it may wait for a job in a hurry, seconds."""
+        """`patience` is how long it may wait for a job in a hurry, seconds; `gathers`: it waits for others of its kind."""
         self.run = run
         self.future = future
         self.durable = durable
         self.size = size
         self.moment = moment
         self.patience = patience
+        self.gathers = gathers and durable and not patience
 
 
 class Jobs:

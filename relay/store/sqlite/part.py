@@ -35,10 +35,12 @@ class Part:
         size: int = 0,
         moment: Moment | None = None,
         patience: float = 0.0,
+        gathers: bool = True,
     ) -> T:
         """Run a job in the next group commit. Cancelling the wait does not undo it (contract 3)."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._writer.submit(Job(run, future, durable=durable, size=size, moment=moment, patience=patience))
+        job = Job(run, future, durable=durable, size=size, moment=moment, patience=patience, gathers=gathers)
+        self._writer.submit(job)
         return await future
 
     def _write_lazily(self, run: Callable[[Tx], Any]) -> None:

@@ -198,7 +198,8 @@ class Queue(Part):
             if illegal is not None:
                 raise illegal
 
-        await self._write(run, moment=Moment.INTEND)
+        # Few lanes wait for it, each with a connection: gathering would bring all of them into step.
+        await self._write(run, moment=Moment.INTEND, gathers=False)
 
     async def renew(self, leases: Sequence[Lease], *, until: float) -> list[Lease]:
         """See the contract."""
@@ -241,7 +242,8 @@ class Queue(Part):
                     (str(result.state), result.detail, n, result.index),
                 )
 
-        await self._write(run, moment=Moment.SETTLE, patience=self._settings.gather if patient else 0.0)
+        patience = self._settings.gather if patient else 0.0
+        await self._write(run, moment=Moment.SETTLE, patience=patience, gathers=False)
 
     async def rescue(self, *, now: float, dead_owners: Sequence[str] = ()) -> list[ItemId]:
         """See the contract."""

@@ -122,7 +122,7 @@ class Writer:
         while not self._jobs.closing:
             group = self._jobs.first()
             if group:
-                if group[-1].durable and not group[-1].patience:
+                if group[-1].gathers:
                     self._gathering.pause(lambda: len(self._jobs))
                 self._do(group)
         self._connection.close()
