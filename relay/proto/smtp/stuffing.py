@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import re
 
+from relay.proto.smtp.content import in_pairs
+
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
@@ -37,8 +39,7 @@ class DotStuffer:
             block = block[:-1]
         if not block:
             return b""
-        pairs = block.count(b"\r\n")
-        if block.count(b"\n") != pairs or block.count(b"\r") != pairs:
+        if not in_pairs(block):
             block = _LINE_END.sub(b"\r\n", block)
         out = block.replace(b"\r\n.", b"\r\n..")
         if self._line_start and out.startswith(b"."):
