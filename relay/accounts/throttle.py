@@ -21,6 +21,8 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
+from relay.core.ip import parsed
+
 _V = TypeVar("_V")
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -113,7 +115,7 @@ class Throttle:
         return max(self._accounts.spent(account, now), self._networks.spent(place, now))
 
     def _exempt(self, client: str) -> bool:
-        address = _address(client)
+        address = parsed(client)
         return address is not None and any(address in exempt for exempt in self._settings.exempt)
 
 
@@ -126,18 +128,9 @@ def _touch(table: OrderedDict[tuple[bytes, str], _V], key: tuple[bytes, str], va
 
 def network(client: str) -> str:
     """What one client can easily change is one client: an IPv6 /64, an IPv4 address (mapped ones too)."""
-    address = _address(client)
+    address = parsed(client)
     if address is None:
         return client
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
     return str(address)
-
-
-def _address(client: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(client.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address

@@ -10,16 +10,15 @@ an address is taken as the bare `<postmaster>` is, which the primary must know t
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable
-from typing import Final, TypeAlias
+from typing import Final
 
 from relay.core.envelope import canonical, split_address
+from relay.core.ip import Ip, parsed
 from relay.inbound.policy import ascii_domain
 from relay.proto.smtp.path import is_literal, unquoted
 
 BARE: Final = "postmaster"
-_Ip: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class OwnPostmaster:
@@ -46,12 +45,5 @@ class OwnPostmaster:
         return BARE if ours else address
 
 
-def _parsed(text: str) -> _Ip | None:
-    # RFC 5321 4.1.3; a socket that takes IPv6 and IPv4 writes the latter as ::ffff:192.0.2.1, with a zone at times.
-    text = text[5:] if text[:5].casefold() == "ipv6:" else text
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
+def _parsed(text: str) -> Ip | None:
+    return parsed(text[5:] if text[:5].casefold() == "ipv6:" else text)  # RFC 5321 4.1.3

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import msgspec
 
 from relay.core.clock import Clock
+from relay.core.ip import Ip, parsed
 from relay.obs.logs import logger
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 _log = logger("primary.client_names")
 
-Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MOST_POINTERS = 4
@@ -97,14 +97,14 @@ class ClientNames:
             return known[0]
         if address in self._flights:
             return None
-        parsed = _parsed(address)
-        if parsed is None:
+        ip = parsed(address)
+        if ip is None:
             return NO_NAME
-        if any(parsed in network for network in self._settings.excluded):
+        if any(ip in network for network in self._settings.excluded):
             return self._keep(address, NO_NAME, self._settings.name_most)
         if len(self._flights) >= self._settings.most_waiting:
             return DEFERRED
-        self._flights[address] = asyncio.get_running_loop().create_task(self._fly(address, parsed))
+        self._flights[address] = asyncio.get_running_loop().create_task(self._fly(address, ip))
         return None
 
     async def name_of(self, address: str) -> ClientName:
@@ -124,11 +124,11 @@ class ClientNames:
         await asyncio.gather(*flights, return_exceptions=True)
         self._flights.clear()  # one that was cancelled before its first step has not left by itself
 
-    async def _fly(self, address: str, parsed: Address) -> ClientName:
+    async def _fly(self, address: str, ip: Ip) -> ClientName:
         found, holds = DEFERRED, 0.0
         try:
             async with asyncio.timeout(self._settings.seconds), self._turns:
-                found, holds = await self._confirmed(parsed)
+                found, holds = await self._confirmed(ip)
         except OSError:  # TimeoutError is one; so is a system without name servers
             pass
         except Exception as error:  # a name is never worth a message: deferred, and seen in the log
@@ -137,7 +137,7 @@ class ClientNames:
             self._flights.pop(address, None)
         return self._keep(address, found, self._bounded(found, holds))
 
-    async def _confirmed(self, address: Address) -> tuple[ClientName, float]:
+    async def _confirmed(self, address: Ip) -> tuple[ClientName, float]:
         if self._dns is None:
             self._dns = await asyncio.to_thread(self._opening, self._settings.seconds)
         pointers = await self._dns.pointers(str(address))
@@ -149,7 +149,7 @@ class ClientNames:
             hosts = await self._dns.hosts(name, address.version)
             if hosts is None:
                 answered = False
-            elif any(_parsed(value) == address for value in hosts.values):
+            elif any(parsed(value) == address for value in hosts.values):
                 return ClientName(name), min(pointers.seconds, hosts.seconds)
         return (NO_NAME if answered else DEFERRED), 0.0
 
@@ -184,12 +184,3 @@ def host_name(text: str) -> str | None:
     if len(name) > _LONGEST or labels[-1].isdigit() or not all(map(_LABEL.fullmatch, labels)):
         return None
     return name
-
-
-def _parsed(text: str) -> Address | None:
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address

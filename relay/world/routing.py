@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from relay.core.ip import parsed
 from relay.core.reply import Reply, reply
 from relay.primary.lookup import Exchanger
 from relay.proto.smtp.path import is_literal
@@ -71,17 +72,17 @@ class Router:
 
     def permitted(self, address: str) -> bool:
         """Whether an address may be connected to (invariant 4)."""
-        parsed = _parsed(address)
-        return parsed is not None and not any(parsed in network for network in self._settings.nowhere)
+        ip = parsed(address)
+        return ip is not None and not any(ip in network for network in self._settings.nowhere)
 
     def is_own(self, address: str) -> bool:
         """Whether it is ours."""
-        return _parsed(address) in self._own_addresses
+        return parsed(address) in self._own_addresses
 
     async def way(self, domain: str) -> Way | Reply:
         """The servers of a domain as an envelope writes it, or why there are none."""
         if is_literal(domain):
-            address = _parsed(domain[1:-1].lower().removeprefix("ipv6:"))
+            address = parsed(domain[1:-1].lower().removeprefix("ipv6:"))
             return MALFORMED if address is None else Way(domain, (Exchanger(0, str(address)),), implicit=True)
         try:
             name = a_label(domain)
@@ -121,7 +122,7 @@ class Router:
         return msgspec.structs.replace(host, addresses=permitted) if permitted else NO_SERVER
 
     async def _host(self, name: str, *, implicit: bool) -> Host | Reply:
-        if _parsed(name) is not None:
+        if parsed(name) is not None:
             return Host(name, (name,), canonical=name)
         found = await self._resolver.addresses(name)
         if found.state is State.FAILED:
@@ -140,12 +141,3 @@ def before_us(exchangers: Sequence[Exchanger], is_us: Callable[[Exchanger], bool
     """Those of a better preference than ours (invariant 3); all of them where we are not among them."""
     ours = min((one.preference for one in exchangers if is_us(one)), default=None)
     return [one for one in exchangers if ours is None or one.preference < ours]
-
-
-def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address

@@ -67,7 +67,7 @@ class Job(Generic[T]):
         patience: float = 0.0,
         gathers: bool = True,
     ) -> None:
-        """`patience` is how long it may wait for a job in a hurry, seconds; `gathers`: it waits for others of its kind."""
+        """`patience` is how long it may wait for a job in a hurry, seconds; `gathers`: it waits for company."""
         self.run = run
         self.future = future
         self.durable = durable
