@@ -46,6 +46,11 @@ bench: $(VENV_STAMP) $(DEBIAN_STAMP) ## Measure against Debian's Postfix; ARGS=-
 drill: $(VENV_STAMP) $(DEBIAN_STAMP) ## Kill everything at every point, then count the mail; ARGS=--messages=N
 	@$(SUDO) $(BIN)/python -m tests.drill $(ARGS)
 
+.PHONY: container
+container: ## Build the Dockerfile and run the image, without a container engine; before every release
+	@$(SUDO) .ci/install-debian-packages buildah debootstrap
+	@$(SUDO) deploy/prove-container.sh
+
 .PHONY: lock
 lock: ## Resolve the dependencies anew (needs uv on the PATH)
 	uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml -o requirements.lock
