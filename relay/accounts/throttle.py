@@ -21,7 +21,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
-from relay.core.ip import parsed
+from relay.core.ip import neighbourhood, parsed
 
 _V = TypeVar("_V")
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -87,7 +87,7 @@ class Throttle:
 
     def failed(self, account: bytes, client: str, now: float, secret: bytes = b"") -> float:
         """A wrong password (`secret`: a digest of it): seconds to let the client wait, growing with every failure."""
-        pair = (account, network(client))
+        pair = (account, neighbourhood(client))
         before = self._count(account, client, now)
         if not secret or self._last.get(pair) != secret:
             self._pairs.spend(pair, now)
@@ -99,7 +99,7 @@ class Throttle:
 
     def succeeded(self, account: bytes, client: str, now: float) -> None:
         """The right password."""
-        pair = (account, network(client))
+        pair = (account, neighbourhood(client))
         own = self._pairs.spent(pair, now)
         self._pairs.refund(pair, own, now)
         if not self._exempt(client):
@@ -109,7 +109,7 @@ class Throttle:
         _touch(self._trusted, pair, None, self._settings.entries)
 
     def _count(self, account: bytes, client: str, now: float) -> float:
-        place = network(client)
+        place = neighbourhood(client)
         if (account, place) in self._trusted or self._exempt(client):
             return self._pairs.spent((account, place), now)
         return max(self._accounts.spent(account, now), self._networks.spent(place, now))
@@ -124,13 +124,3 @@ def _touch(table: OrderedDict[tuple[bytes, str], _V], key: tuple[bytes, str], va
     table.move_to_end(key)
     while len(table) > most:
         table.popitem(last=False)
-
-
-def network(client: str) -> str:
-    """What one client can easily change is one client: an IPv6 /64, an IPv4 address (mapped ones too)."""
-    address = parsed(client)
-    if address is None:
-        return client
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
-    return str(address)

@@ -16,3 +16,16 @@ def parsed(text: str) -> Ip | None:
         return None
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
+
+
+def neighbourhood(text: str) -> str:
+    """What one client can easily change is one client: an IPv4 address (mapped ones too), or the /64 of an IPv6 one.
+
+    What is no address is its own neighbourhood.
+    """
+    if ":" not in text:
+        return text  # IPv4 has one spelling
+    address = parsed(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((address, 64), strict=False))
+    return text if address is None else str(address)

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
 from typing import Literal
 
+from relay.core.ip import neighbourhood
 from relay.listen.settings import Crowd
 
 Entry = Literal["accepted", "too_many", "too_many_from_address"]
 """What the gate says."""
-
-
-def neighbourhood(address: str) -> str:
-    """What counts as one client: an IPv4 address, or the /64 of an IPv6 one."""
-    if ":" not in address:
-        return address  # IPv4 has one spelling
-    try:
-        ip = ipaddress.IPv6Address(address.partition("%")[0])
-    except ValueError:
-        return address
-    return str(ip.ipv4_mapped or ipaddress.IPv6Network((ip, 64), strict=False))
 
 
 class Gate:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from relay.listen.gate import neighbourhood
+from relay.core.ip import neighbourhood
 from relay.obs.metrics import Admission
 from relay.obs.records import records
 

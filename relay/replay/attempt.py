@@ -29,7 +29,7 @@ from relay.core.retry import Backoff
 from relay.obs import crash
 from relay.obs.logs import logger
 from relay.replay.again import SecondLook
-from relay.replay.destination import Destination
+from relay.replay.destination import SMALL, Destination
 from relay.replay.hold import Holding
 from relay.replay.outcome import OPEN, Decision, Result, Verdict, decide
 from relay.spool.queue import Queue
@@ -42,8 +42,6 @@ _log = logger("replay")
 
 DELIVERED = RecipientState.DELIVERED
 _SEEN = reply(250, "2.0.0 Was in the mailbox already: not sent again")
-_SMALL = 256 * 1024
-"""Octets; see invariant 1."""
 
 
 class Attempt:
@@ -70,7 +68,7 @@ class Attempt:
             left = [index for index in wanted if index not in there]
             self.verdict = Verdict()
             if left:
-                if row.size <= _SMALL:
+                if row.size <= SMALL:
                     self._begin_intent()
                 self.verdict = await shared.destination.attempt(message, left, self._before_dot)
         except Damaged as damage:

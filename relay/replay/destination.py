@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Trace = Callable[[Envelope, Origin, ItemId], bytes]
 """The Received line that goes ahead of the message, with CRLF (RFC 5321 4.4); it holds the item's id."""
 BeforeDot = Callable[[], Awaitable[None]]
-_SMALL = 256 * 1024
+SMALL = 256 * 1024
 """Up to this size a message is read and checked as a whole before anything is said about it."""
 
 
@@ -79,7 +79,7 @@ class PrimaryDestination:
         every = message.envelope.recipients
         envelope = msgspec.structs.replace(message.envelope, recipients=tuple(every[i] for i in recipients))
         trace = self._trace(message.envelope, message.origin, item)
-        body = _whole(await message.read()) if message.size <= _SMALL else message.stream()
+        body = _whole(await message.read()) if message.size <= SMALL else message.stream()
         refused: list[tuple[int, Reply]] = []
         accepted: list[int] = []
         try:

@@ -9,8 +9,9 @@ import pytest
 
 from relay.accounts import hashing as hashing_module
 from relay.accounts.login import LoginService, LoginSettings, Reason, Verdict
-from relay.accounts.throttle import Throttle, ThrottleSettings, network
+from relay.accounts.throttle import Throttle, ThrottleSettings
 from relay.accounts.upstream import PrimaryFirst
+from relay.core.ip import neighbourhood
 from relay.core.mode import Mode, Service, Signal
 from relay.primary.imap import Verdict as Judged
 from relay.proto.sasl.credentials import Credentials, Proof
@@ -34,7 +35,7 @@ def pw(login: str, password: bytes) -> Credentials:
     ],
 )
 def test_what_counts_as_one_client(client: str, place: str) -> None:
-    assert network(client) == place
+    assert neighbourhood(client) == place
 
 
 def test_one_old_password_repeated_is_one_failure() -> None:

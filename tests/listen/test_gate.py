@@ -7,7 +7,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.listen.gate import Gate, neighbourhood
+from relay.core.ip import neighbourhood
+from relay.listen.gate import Gate
 from relay.listen.settings import Crowd
 
 CLIENTS = ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")

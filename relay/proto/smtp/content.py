@@ -99,12 +99,8 @@ class ContentCheck:
         self._cr = block[-1] == 13
         if in_pairs(block[1:] if split else block, but_last=self._cr):
             return None
-        pairs = block.count(b"\r\n")
-        if block.count(b"\n") - split != pairs:
-            return ContentFault.BARE_LF
-        if block.count(b"\r") - self._cr != pairs:
-            return ContentFault.BARE_CR
-        return None
+        bare_lf = block.count(b"\n") - split != block.count(b"\r\n")
+        return ContentFault.BARE_LF if bare_lf else ContentFault.BARE_CR
 
     def _others(self, block: bytes) -> ContentFault | None:
         if 0 in block:

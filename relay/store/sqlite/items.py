@@ -10,7 +10,7 @@ import apsw
 from relay.core.ids import ItemId
 from relay.core.item import ItemState
 from relay.store.api import IllegalTransition
-from relay.store.records import Lease, NewAccount, Outcome
+from relay.store.records import Lease, NewAccount, NewItem, Outcome
 from relay.store.rules import SHOWN_IN, lease_lost, next_uidvalidity
 from relay.store.sqlite.jobs import Tx
 
@@ -27,6 +27,11 @@ LET_GO = (
 """Contract 17 and 18, as a condition on `item`: nobody's mailbox and nobody's journal needs it."""
 
 
+_INSERT = (
+    "INSERT INTO item (n, id, state, route, received_at, size, key_id, wrapped_key, envelope, chunk_count, "
+    "changed_at, message_mac, dedup, shown, lease_owner, lease_token, lease_until) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _STATE = "state = iif(route = 'mailbox' AND ?1 = 'pending', 'stored', ?1), changed_at = ?2"
 """What a user put into a mailbox rests there, not in a queue."""
 _STEP = f"UPDATE item SET {_STATE} WHERE n = ?3 RETURNING n, shown"
@@ -38,6 +43,33 @@ _SETTLE = (
     f"UPDATE item SET {_STATE}, next_attempt_at = ?3, note = ?4, attempts = attempts + ?5, lease_owner = NULL, "
     "lease_until = 0 WHERE id = ?6 AND lease_token = ?7 AND lease_owner = ?8 RETURNING n, shown"
 )
+
+
+def insert(tx: Tx, n: int, new: NewItem, now: float, *, shown: bool) -> None:
+    """The row of a new item; a trigger checks its birth and writes the ledger. apsw.ConstraintError: it is there."""
+    leased = new.owner is not None
+    tx.execute(
+        _INSERT,
+        (
+            n,
+            new.id,
+            str(new.state),
+            str(new.route),
+            new.received_at,
+            new.size,
+            new.key_id,
+            new.wrapped_key,
+            new.envelope,
+            new.chunk_count,
+            now,
+            new.message_mac,
+            new.dedup,
+            shown,
+            new.owner,
+            int(leased),
+            new.lease_until if leased else 0.0,
+        ),
+    )
 
 
 def step(tx: Tx, n: int, to: ItemState, now: float) -> None:

@@ -11,16 +11,12 @@ from relay.store.mailbox_api import MessageGone
 from relay.store.mailbox_records import Appended, NewMessage, Quota, Replaced, Transferred, Usage
 from relay.store.records import Effect, FlagChange, JournalEntry, Mac, MessageRow, NewItem
 from relay.store.rules import check_appended, check_quota
-from relay.store.sqlite import bodies, journal, keywords, messages, rows
+from relay.store.sqlite import bodies, items, journal, keywords, messages, rows
 from relay.store.sqlite.jobs import Tx
 from relay.store.sqlite.moments import Moment
 from relay.store.sqlite.part import Part, listed, short_name
 
 _LAST = (1 << 63) - 1
-_ITEM = (
-    "INSERT INTO item (n, id, state, route, received_at, size, key_id, wrapped_key, envelope, chunk_count, "
-    "changed_at, message_mac, shown) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)"
-)
 _NAMED = "WHERE mailbox = ? AND uid IN (SELECT value FROM json_each(?)) ORDER BY uid"
 
 
@@ -122,23 +118,7 @@ def _write_item(tx: Tx, new: NewItem, now: float) -> int:
     """The item with its body; its short name. ValueError where it is there already, StoreUnavailable."""
     n, ahead = bodies.staged_for(tx, new)
     try:
-        tx.execute(
-            _ITEM,
-            (
-                n,
-                new.id,
-                str(new.state),
-                str(new.route),
-                new.received_at,
-                new.size,
-                new.key_id,
-                new.wrapped_key,
-                new.envelope,
-                new.chunk_count,
-                now,
-                new.message_mac,
-            ),
-        )
+        items.insert(tx, n, new, now, shown=True)
     except apsw.ConstraintError:
         if short_name(tx.connection, new.id) is not None:
             raise ValueError("a message is appended once") from None

@@ -62,30 +62,7 @@ class _Accept:
     def _write(self, tx: Tx, n: int) -> None:
         new, now = self.new, self.now
         shown = new.state is ItemState.PENDING
-        tx.execute(
-            "INSERT INTO item (n, id, state, route, received_at, size, key_id, wrapped_key, envelope, chunk_count, "
-            "changed_at, message_mac, dedup, shown, lease_owner, lease_token, lease_until) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                n,
-                new.id,
-                str(new.state),
-                str(new.route),
-                new.received_at,
-                new.size,
-                new.key_id,
-                new.wrapped_key,
-                new.envelope,
-                new.chunk_count,
-                now,
-                new.message_mac,
-                new.dedup,
-                shown,
-                new.owner,
-                0 if new.owner is None else 1,
-                0.0 if new.owner is None else new.lease_until,
-            ),
-        )
+        items.insert(tx, n, new, now, shown=shown)
         boxes: dict[int, None] = {}
         for index, recipient in enumerate(new.recipients):
             box = None if recipient.account is None else items.inbox(tx, recipient.account, now)
