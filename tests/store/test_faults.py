@@ -17,6 +17,9 @@ from relay.core.item import LEGAL, ItemState
 from relay.store.api import StoreUnavailable
 from relay.store.sqlite import SqliteSettings, SqliteStore, open_store
 from relay.store.sqlite.database import APPLICATION_ID, check_library
+from relay.store.sqlite.gathering import Gathering
+from relay.store.sqlite.jobs import Jobs
+from relay.store.sqlite.lockfile import LockFile
 from tests.store.flaky import FlakyDisk
 from tests.store.samples import JOURNAL, NOW, account, folders_of, item_id, new_item
 
@@ -131,6 +134,30 @@ async def test_a_job_that_fails_undoes_itself_alone(sqlite: SqliteStore) -> None
     assert [one.uid for one in await sqlite.messages(box)] == [1]
     (made,) = await folders_of(sqlite, "new")
     assert made.messages == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "problem"),
+    [
+        ((LockFile, "acquire"), OSError(5, "Input/output error")),
+        ((Gathering, "flushed"), RuntimeError("a bug")),
+        ((Jobs, "more"), MemoryError()),
+    ],
+)
+async def test_the_writer_outlives_what_nobody_thought_of(
+    sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch, place: tuple[type, str], problem: Exception
+) -> None:
+    def broken(*_: object) -> None:
+        raise problem
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(*place, broken)
+        async with asyncio.timeout(20):
+            with pytest.raises(StoreUnavailable):
+                await sqlite.accept(new_item(1), now=NOW)
+    async with asyncio.timeout(20):
+        await sqlite.accept(new_item(2), now=NOW)
+    assert await sqlite.item(item_id(2)) is not None
 
 
 async def test_close_finishes_what_was_handed_over(tmp_path: Path) -> None:

@@ -6,11 +6,9 @@ are on their way; alone it costs its time and gives nothing. Which of the two it
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import math
+from typing import Protocol
 
-_SLICES = 4
-"""A wait is looked at this often: it ends as soon as all who came together lately are there."""
 _WORTH = 0.5
 """Jobs per wait that make waiting worth its time."""
 _MEMORY = 0.25
@@ -19,30 +17,39 @@ _TRY_AGAIN = 32
 """Each so many groups a whole wait is tried, whatever was believed."""
 _FADES = 0.95
 """How fast a large group is forgotten."""
+_MORE_THAN_COME = 1 << 30
+
+
+class Queue(Protocol):
+    """Where the company comes in."""
+
+    def __len__(self) -> int:
+        """How many are there."""
+        ...
+
+    def await_company(self, count: int, seconds: float) -> None:
+        """Until so many are there, and no longer than that."""
+        ...
 
 
 class Gathering:
     """Belongs to one writer thread."""
 
-    def __init__(self, longest: float, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, longest: float) -> None:
         self._longest = longest
-        self._sleep = sleep
         self._gain = 0.0
         self._company = 1.0
         self._groups = 0
 
-    def pause(self, waiting: Callable[[], int]) -> None:
-        """Wait, if it has paid; `waiting` tells how many jobs are queued behind the one in hand."""
+    def pause(self, queue: Queue) -> None:
+        """Wait, if it has paid, until as many are queued behind the one in hand as came together lately."""
         self._groups += 1
         trial = self._groups % _TRY_AGAIN == 0
         if self._gain < _WORTH and not trial:
             return
-        before = waiting()
-        for _ in range(_SLICES):
-            if 1 + waiting() >= self._company and not trial:
-                break
-            self._sleep(self._longest / _SLICES)
-        came = waiting() - before
+        before = len(queue)
+        queue.await_company(_MORE_THAN_COME if trial else math.ceil(self._company) - 1, self._longest)
+        came = len(queue) - before
         self._gain += (1.0 if trial else _MEMORY) * (came - self._gain)
 
     def flushed(self, jobs: int) -> None:

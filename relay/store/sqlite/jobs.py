@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -83,12 +84,28 @@ class Jobs:
     def __init__(self, settings: SqliteSettings) -> None:
         self._settings = settings
         self._waiting: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
+        self._awaited = 0
+        """So many wake the writer; 0 while it does not wait for company."""
+        self._enough = threading.Event()
         self.closing = False
         """The end was read; what is in hand then is the last group."""
 
     def put(self, job: Job[Any] | None) -> None:
         """Add one; None says that no more will come."""
         self._waiting.put(job)
+        if 0 < self._awaited <= self._waiting.qsize():
+            self._enough.set()
+
+    def await_company(self, count: int, seconds: float) -> None:
+        """In the writer's thread: until so many wait, `seconds` at most.
+
+        It is woken once: each look at the queue would cost the event loop a turn of the interpreter.
+        """
+        self._enough.clear()
+        self._awaited = count
+        if len(self) < count:
+            self._enough.wait(seconds)
+        self._awaited = 0
 
     def __len__(self) -> int:
         return self._waiting.qsize()

@@ -17,6 +17,7 @@ call -> queue -> [ lock file | BEGIN IMMEDIATE | SAVEPOINT job RELEASE ... | COM
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from typing import Any, TypeAlias
 
 import apsw
 
+from relay.obs.logs import logger
 from relay.obs.metrics import SpoolMetrics, StoreError
 from relay.store.api import StoreUnavailable
 from relay.store.sqlite.database import connect, kind_of, prepare, unavailable
@@ -34,6 +36,7 @@ from relay.store.sqlite.lockfile import LockFile
 from relay.store.sqlite.moments import after_commit, before_commit
 from relay.store.sqlite.settings import SqliteSettings
 
+_log = logger("store")
 Outcome: TypeAlias = tuple[Any, Exception | None]
 """What a job returned, or what it raised."""
 
@@ -121,10 +124,15 @@ class Writer:
     def _run(self) -> None:
         while not self._jobs.closing:
             group = self._jobs.first()
-            if group:
-                if group[-1].gathers:
-                    self._gathering.pause(lambda: len(self._jobs))
-                self._do(group)
+            try:
+                if group and group[-1].gathers:
+                    self._gathering.pause(self._jobs)
+                if group:
+                    self._do(group)
+            except Exception as error:  # a bug; a thread that ends would leave every later write without an answer
+                _log.exception("store_writer_failed", exc_info=error)
+                self._count_fault("other")
+                self._tell([(None, StoreUnavailable("the store's writer failed")) for _ in group], group)
         self._connection.close()
         self._lock.close()
 
@@ -142,16 +150,21 @@ class Writer:
         except StoreUnavailable as error:
             outcomes = [(None, StoreUnavailable(str(error))) for _ in group]
             self._count_fault("io" if self._poisoned is not None else "busy")
+        except OSError as error:  # of the lock file
+            outcomes = [(None, StoreUnavailable(f"the store's lock file failed: {error}")) for _ in group]
+            self._count_fault("io")
+        self._tell(outcomes, group, last, commits)
+        self._house_keeping()
+
+    def _tell(self, outcomes: list[Outcome], group: list[Job[Any]], last: int = 0, commits: int = 0) -> None:
+        """Answer those who wait."""
         answers = [
             (job.future, value, error)
             for job, (value, error) in zip(group, outcomes, strict=True)
             if job.future is not None
         ]
-        try:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._answer, answers, last, commits)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            return
-        self._house_keeping()
 
     def _count(self, group: list[Job[Any]], seconds: float) -> None:
         if self._metrics is not None and any(job.durable for job in group):
@@ -263,7 +276,7 @@ class Writer:
                     break
         except apsw.IOError as error:
             self._poisoned = str(error)
-        except (apsw.Error, StoreUnavailable):
+        except (apsw.Error, StoreUnavailable, OSError):
             pass  # busy or full: it is tried again after the next group, and writes say what is wrong
 
     def _restart_log(self) -> None:
