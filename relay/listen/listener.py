@@ -6,6 +6,8 @@
    what a connection per message needs; else the raw socket is ours until client and TLS are settled (`proxy`).
 3. Every wait before the conversation has a deadline; as many connections may be on their way as the gate lets in.
 4. `stop` ends what is idle at once, gives what is under way its time, then cuts. Idempotent.
+5. With neighbours (`sharing`) a new connection may become another worker's before anything else is done about it, and
+   `welcome` takes one of theirs as if it had been accepted here. What is kept counts among them from then to its end.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from relay.listen import proxy
 from relay.listen.front import Conversation, Counted, Front, Peer, peer_of
 from relay.listen.gate import Gate
 from relay.listen.settings import Arrival, Name, Port
+from relay.listen.sharing import Neighbours
 from relay.listen.sockets import bind
 from relay.listen.turned_away import TurnedAway
 from relay.obs.logs import logger
@@ -46,7 +49,9 @@ class Listener(Generic[Name]):
         deadlines: Arrival,
         metrics: Counted[Name],
         context: ssl.SSLContext | None,
+        neighbours: Neighbours[Name] | None = None,
     ) -> None:
+        """`neighbours`: with whom connections are shared; None where they stay with the worker that accepts them."""
         if port.implicit_tls and context is None:
             raise ValueError("implicit TLS needs a certificate")
         self._settings = port
@@ -55,6 +60,7 @@ class Listener(Generic[Name]):
         self._deadlines = deadlines
         self._metrics = metrics
         self._turned_away = TurnedAway(port.name)
+        self._neighbours = neighbours or Neighbours()
         self._context = context if port.implicit_tls else None
         self._server: asyncio.Server | None = None
         self._socket: socket.socket | None = None
@@ -86,6 +92,7 @@ class Listener(Generic[Name]):
             self._server = await loop.create_server(
                 lambda: _Arriving(self._walked_in), sock=self._socket, backlog=settings.backlog
             )
+        self._neighbours.joins(settings.name, self.welcome)
 
     async def stop(self) -> None:
         """Invariant 4."""
@@ -99,8 +106,8 @@ class Listener(Generic[Name]):
         for task in tuple(self._arriving):
             task.cancel()
         await asyncio.gather(*self._arriving, return_exceptions=True)
-        while self._unowned:
-            self._unowned.pop().close()
+        for client in tuple(self._unowned):
+            self._refuse(client)
         for conversation in tuple(self._conversations):
             conversation.stop()
         if ends := self.ends:
@@ -112,6 +119,15 @@ class Listener(Generic[Name]):
         self._turned_away.finish()
         await self._front.drain()
 
+    def welcome(self, client: socket.socket) -> None:
+        """It is ours: another worker has accepted it on its port of this name, and neither read nor said anything."""
+        try:
+            address = client.getpeername()
+        except OSError:  # it has gone meanwhile
+            client.close()
+            return
+        self._take_in(client, Peer(address[0], address[1]))
+
     # --- accepting ---
 
     def _walked_in(self, transport: asyncio.Transport) -> None:
@@ -120,8 +136,12 @@ class Listener(Generic[Name]):
             self._count("stopping", peer_of(transport))
             transport.abort()
             return
+        if self._neighbours.gave(self._settings.name, lambda: transport.get_extra_info("socket").fileno()):
+            transport.abort()  # closes our descriptor, which ends nothing: the other worker has its own
+            return
         peer = peer_of(transport)
         if self._enters(peer):
+            self._neighbours.came()
             self._begin(transport, peer)
         else:
             transport.write(self._front.busy)
@@ -143,13 +163,21 @@ class Listener(Generic[Name]):
             loop.remove_reader(listening)
             loop.call_later(_RETRY, self._watch, listening)
             return
-        if len(self._arriving) >= self._gate.limits.connections:
-            self._count("too_many", Peer(address[0], address[1]))
+        if self._neighbours.gave(self._settings.name, client.fileno):
+            client.close()
+            return
+        self._take_in(client, Peer(address[0], address[1]))
+
+    def _take_in(self, client: socket.socket, peer: Peer) -> None:
+        """It is ours; invariant 3."""
+        if self._stopping or len(self._arriving) >= self._gate.limits.connections:
+            self._count("stopping" if self._stopping else "too_many", peer)
             client.close()
             return
         client.setblocking(False)
         self._unowned.add(client)
-        task = loop.create_task(self._introduce(client, Peer(address[0], address[1])))
+        self._neighbours.came()
+        task = asyncio.get_running_loop().create_task(self._introduce(client, peer))
         self._arriving.add(task)
         task.add_done_callback(self._arriving.discard)
 
@@ -173,6 +201,7 @@ class Listener(Generic[Name]):
 
     def _refuse(self, client: socket.socket) -> None:
         self._unowned.discard(client)
+        self._neighbours.went()
         client.close()
 
     async def _connect(self, client: socket.socket, peer: Peer) -> None:
@@ -199,7 +228,7 @@ class Listener(Generic[Name]):
             self._front.handshake_failed()
         finally:
             if not begun:
-                self._gate.leave(peer.address)
+                self._leaves(peer)
 
     # --- from the gate to the end ---
 
@@ -208,11 +237,15 @@ class Listener(Generic[Name]):
         self._count(entry, peer)
         return entry == "accepted"
 
+    def _leaves(self, peer: Peer) -> None:
+        self._gate.leave(peer.address)
+        self._neighbours.went()
+
     def _begin(self, transport: asyncio.Transport, peer: Peer) -> None:
         try:
             conversation = self._front.begin(transport, peer)
         except BaseException:
-            self._gate.leave(peer.address)
+            self._leaves(peer)
             transport.abort()
             raise
         self._conversations.add(conversation)
@@ -221,7 +254,7 @@ class Listener(Generic[Name]):
 
         def ended(_: object) -> None:
             self._conversations.discard(conversation)
-            self._gate.leave(peer.address)
+            self._leaves(peer)
             level.dec()
 
         conversation.ended.add_done_callback(ended)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -41,3 +42,17 @@ class Port(msgspec.Struct, Generic[Name], frozen=True):
     reuse_port: bool = False
     """Several workers share the port."""
     backlog: int = 512
+
+
+class Company(msgspec.Struct, frozen=True):
+    """A worker among the others that it shares long connections with."""
+
+    worker: int
+    workers: int
+    directory: Path
+    """For the sockets of all; nobody else may enter it."""
+
+    @property
+    def numbers(self) -> Path:
+        """Where the supervisor has made `balance.Rows` for them."""
+        return self.directory / "connections"

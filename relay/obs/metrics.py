@@ -32,6 +32,7 @@ Listener = Literal["mx", "submission", "submissions", "imap", "imaps"]
 SmtpListener = Literal["mx", "submission", "submissions"]
 ImapListener = Literal["imap", "imaps"]
 Admission = Literal["accepted", "too_many", "too_many_from_address", "proxy_header", "stopping"]
+HandingOver = Literal["given", "kept"]
 Transaction = Literal["delivered", "spooled", "duplicate", "refused", "deferred", "aborted"]
 RecipientOutcome = Literal["accepted", "refused", "deferred"]
 CodeClass = Literal["2xx", "3xx", "4xx", "5xx"]
@@ -260,6 +261,13 @@ class ServeMetrics:
             "relay_serve_open_connections",
             "IMAP connections open now. Near limits.connections new clients are turned away.",
             listener=listeners,
+        )
+        self.handed_over: Family[tuple[ImapListener, HandingOver], Counter] = make.counters(
+            "relay_serve_handed_over_total",
+            "IMAP connections that belonged to another worker, which had fewer. Those that it could not be given were "
+            "'kept'; many of them: a worker hangs or is out of descriptors, see the log.",
+            listener=listeners,
+            result=get_args(HandingOver),
         )
         self.sessions: Family[Serving, Gauge] = make.gauges(
             "relay_serve_open_sessions",

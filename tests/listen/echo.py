@@ -13,7 +13,8 @@ from relay.listen.front import Peer, hand_over
 from relay.listen.gate import Gate
 from relay.listen.listener import Listener
 from relay.listen.settings import Arrival, Crowd, Network, Port
-from relay.obs.metrics import Admission
+from relay.listen.sharing import Neighbours
+from relay.obs.metrics import Admission, HandingOver
 
 Mx = Literal["mx"]
 PORT: Mx = "mx"
@@ -49,6 +50,11 @@ class Numbers:
         return {result: number.value for (_, result), number in self.connections.items() if number.value}
 
 
+def handed_over() -> dict[tuple[Mx, HandingOver], Number]:
+    """As `Sharing` counts."""
+    return {(PORT, one): Number() for one in get_args(HandingOver)}
+
+
 class Echo(asyncio.Protocol):
     """One conversation."""
 
@@ -80,7 +86,7 @@ class Echo(asyncio.Protocol):
 
     def stop(self) -> None:
         """Polite ones end by themselves; this one says so and waits for the client."""
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"stopping\n")
 
     def cut(self) -> None:
@@ -104,6 +110,7 @@ class World:
         goodbye: float = 5.0,
         proxy_header: float = 5.0,
         handshake: float = 5.0,
+        neighbours: Neighbours[Mx] | None = None,
     ) -> None:
         self.gate = Gate(Crowd(connections, per_address))
         self.numbers = Numbers()
@@ -118,6 +125,7 @@ class World:
             deadlines=Arrival(goodbye=goodbye, proxy_header=proxy_header, handshake=handshake),
             metrics=self.numbers,
             context=tls,
+            neighbours=neighbours,
         )
 
     # --- the front ---
