@@ -1,8 +1,9 @@
 """The composition root: one worker of a node, built from the configuration; and the only user of uvloop.
 
-Start order: disk first, then what decides (mode), then what works by itself (replay, retention), then the doors, and at
-last the health page that says "ready". Stop order is the reverse: the doors close, transactions under way are finished,
-replay waits for the replies to its final dots, and the store goes last.
+Start order: disk first, then what decides (mode), then what works by itself (replay, retention), then the doors, then
+the health page that says "ready", and at last what other workers hand over. Stop order is the reverse: nothing more is
+taken from them, the doors close, transactions under way are finished, replay waits for the replies to its final dots,
+and the store goes last.
 
 1. A worker owns its slot of the data directory by a file lock: two of the same number never run at once, so whatever
    the last one held may be rescued at once.
@@ -37,11 +38,14 @@ from relay.control.sampler import Sampler
 from relay.control.setup.pages import setup_routes
 from relay.core.clock import Clock, SystemClock
 from relay.core.errors import ConfigFault
+from relay.listen.settings import Company
+from relay.listen.sharing import Sharing, create_numbers, not_shared
 from relay.listen.sockets import bind
 from relay.obs import logs, metrics
 from relay.obs.logs import logger
 from relay.obs.metrics import Metrics
 from relay.parts import Parts
+from relay.serve.settings import ListenerName
 from relay.spool.feed import Feed
 from relay.store.api import Store
 from relay.store.sqlite import SqliteSettings, open_store
@@ -114,17 +118,28 @@ def _shared_numbers(config: Config) -> Path | None:
     return _run_dir(config) / "metrics" if config.node.workers > 1 else None
 
 
+def _company(config: Config, slot: int) -> Company:
+    return Company(worker=slot, workers=config.node.workers, directory=_run_dir(config))
+
+
 async def _supervise(config: Config, path: Path | None) -> int:
     shared = _shared_numbers(config)
     assert shared is not None
     metrics.wipe(shared)
+    rows = create_numbers(_company(config, 0).numbers, config.node.workers)
+
+    def forget(slot: int) -> None:
+        metrics.forget_worker(shared, slot)
+        if rows is not None:
+            rows.forget(slot)
+
     name = ("-c", str(path)) if path is not None else ()
     supervisor = Supervisor(
         lambda slot: (sys.executable, "-m", "relay", "run", *name, "--worker", str(slot)),
         config.node.workers,
         environment=os.environ,
         settings=WorkerSettings(),
-        on_death=lambda slot: metrics.forget_worker(shared, slot),
+        on_death=forget,
     )
     _log.info("node_starts", version=__version__, count=config.node.workers)
     return await supervisor.run()
@@ -178,7 +193,8 @@ async def _build(config: Config, slot: int, stack: AsyncExitStack) -> None:
     stack.callback(parts.logins.close)
     for end in parts.ends:
         stack.push_async_callback(end)
-    for where, door in parts.doors():
+    sharing = _sharing(config, slot, counted)
+    for where, door in parts.doors(sharing):
         try:
             await door.start()
         except OSError as error:
@@ -188,6 +204,19 @@ async def _build(config: Config, slot: int, stack: AsyncExitStack) -> None:
             ) from None
         stack.push_async_callback(door.stop)
     await _serve_http(config, parts.sampler(slot, __version__), counted, stack)
+    if sharing is not None:
+        try:
+            sharing.start()
+        except OSError as error:
+            not_shared(error)
+        stack.callback(sharing.stop)
+
+
+def _sharing(config: Config, slot: int, counted: Metrics) -> Sharing[ListenerName] | None:
+    """Of IMAP alone: its connections are few and stay for hours, those of senders are many and short."""
+    if config.node.workers == 1 or not wiring.imap_listeners(config):
+        return None
+    return Sharing(_company(config, slot), counted.serve.handed_over)
 
 
 async def _serve_http(config: Config, sampler: Sampler, counted: Metrics, stack: AsyncExitStack) -> None:

@@ -34,6 +34,7 @@ from relay.inbound.policy import LocalDomainsOnly
 from relay.inbound.ports import Services as InboundServices
 from relay.listen.certificates import Certificates
 from relay.listen.gate import Gate
+from relay.listen.sharing import Neighbours
 from relay.obs.logs import logger
 from relay.obs.metrics import Metrics
 from relay.obs.reloading import Reloading
@@ -54,6 +55,7 @@ from relay.serve.ahead import Ahead
 from relay.serve.front import ImapFront
 from relay.serve.offer import Offer
 from relay.serve.ports import Services as ServeServices
+from relay.serve.settings import ListenerName
 from relay.spool.appending import Appends
 from relay.spool.feed import Feed
 from relay.spool.intake import Intake, IntakeSettings
@@ -185,8 +187,8 @@ class Parts:
             yield "replay", self._alone("replay", self._runner(self._replay).run)
             yield "verify", self._alone("verify", self._verifying())
 
-    def doors(self) -> Iterator[tuple[str, Door]]:
-        """Everything that listens, with the key of the configuration that says so."""
+    def doors(self, neighbours: Neighbours[ListenerName] | None = None) -> Iterator[tuple[str, Door]]:
+        """Everything that listens, with the key of the configuration that says so; IMAP is shared with neighbours."""
         servers = self._inbound()
         users = dataclasses.replace(servers, gate=Gate(wiring.senders(self._config)))
         for one in wiring.smtp_listeners(self._config):
@@ -196,7 +198,7 @@ class Parts:
         self.board.watch(lambda _service, _old, _new: imap.heed())
         for other in wiring.imap_listeners(self._config):
             where = f"listen.{other.name} ({other.host}:{other.port})"
-            yield where, self._open(imap.listener(other))
+            yield where, self._open(imap.listener(other, neighbours))
         public = setup_app(wiring.client_setup(self._config), self._clock)
         shared = self._config.node.workers > 1
         for address in self._config.listen.https:

@@ -11,6 +11,7 @@ import ssl
 from relay.listen.front import Peer, hand_over
 from relay.listen.listener import Listener
 from relay.listen.settings import Port
+from relay.listen.sharing import Neighbours
 from relay.primary.stream import Stream
 from relay.proto.imap import encode
 from relay.serve.connection import Connection
@@ -51,7 +52,9 @@ class ImapFront:
         await self._services.chores.drain(self._services.settings.deadlines.goodbye)
         await self._services.appends.drain()
 
-    def listener(self, port: Port[ListenerName]) -> Listener[ListenerName]:
+    def listener(
+        self, port: Port[ListenerName], neighbours: Neighbours[ListenerName] | None = None
+    ) -> Listener[ListenerName]:
         """A port of IMAP."""
         services = self._services
         return Listener(
@@ -61,4 +64,5 @@ class ImapFront:
             deadlines=services.settings.deadlines,
             metrics=services.metrics,
             context=self._context,
+            neighbours=neighbours,
         )
