@@ -201,7 +201,7 @@ class Sharing(Neighbours[Name]):
             self._balance.hold(self._held)
 
     def _remove(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # `bind` tells whether it matters
             os.unlink(_name(self._settings.worker), dir_fd=self._directory)
 
     def _address(self, worker: int) -> str:
