@@ -9,8 +9,8 @@ sent and has taken enters; the worker that a newcomer should go to leaves. (`sha
    and after `forget`, else one more than it holds.
 3. What is on its way counts for the one that it goes to. The sender's row has the number of the last connection that
    it has sent to each, the receiver's the number of the last that it has taken from each. The numbers travel with the
-   connections and are written down, never added up, and a worker that begins takes its own from the rows of the
-   others: whatever was lost with its predecessor is forgotten, in both directions. So nothing drifts.
+   connections and are written down, never added up; a worker that begins notes as taken what was sent to it so far,
+   for that was lost with its predecessor. So nothing drifts, whoever dies when.
 4. A newcomer, counted as ours, stays here unless another worker has at least two fewer: the other has no more than we
    then, and never a reason to give it back.
 """
@@ -103,7 +103,6 @@ class Balance:
         """Before anything is sent to us, by a socket that is new (invariant 3)."""
         for other in self._others():
             self._rows.note_taken(self._me, other, self._rows.sent(other, self._me))
-            self._rows.note_sent(self._me, other, self._rows.taken(other, self._me))
 
     def hold(self, held: int) -> None:
         """So many now, and open for more."""
@@ -125,7 +124,7 @@ class Balance:
         return worker if least + 2 <= ours else None
 
     def number(self, receiver: int) -> int:
-        """Of the next connection that is sent to a worker; higher than what a predecessor of ours may have used."""
+        """Of the next connection that is sent to a worker; a predecessor of ours may have died before it noted one."""
         return max(self._rows.sent(self._me, receiver), self._rows.taken(receiver, self._me)) + 1
 
     def sent(self, receiver: int, number: int) -> None:

@@ -296,15 +296,26 @@ def test_a_worker_that_stops_gets_none_and_closes_what_waits(run: Run, directory
             with everything_is_sent_elsewhere(pair):
                 waiting = await pair.worlds[0].client()
                 await until(lambda: pair.given(0) == (1, 0))
+                # Even who has looked at the numbers before that, and sends when what waited has been taken, keeps it.
+                remove, sent = pair.sharing[1]._remove, list[bool]()
+
+                def at_the_last_moment() -> None:
+                    pair.rows.hold(1, 0)
+                    sent.append(pair.sharing[0].gave(PORT, lambda: 0))
+                    pair.rows.forget(1)
+                    remove()
+
+                pair.sharing[1]._remove = at_the_last_moment  # type: ignore[method-assign]  # for the moment
                 pair.sharing[1].stop()
+                assert sent == [False]
                 assert pair.held[1] is None
                 await pair.worlds[1].listener.stop()
                 assert await waiting.line() == ""
                 after = await pair.greeted(0)
-                assert pair.given(0) == (1, 0)
-                pair.rows.hold(1, 0)  # as whoever sees it who has looked before it stopped
-                late = await pair.greeted(0)
                 assert pair.given(0) == (1, 1)
+                pair.rows.hold(1, 0)  # a worker that died without a word
+                late = await pair.greeted(0)
+                assert pair.given(0) == (1, 2)
                 pair.rows.forget(1)
             for client in (after, late):
                 client.writer.write(b"hello\n")
