@@ -93,9 +93,8 @@ def test_ten_clients_are_five_for_each_worker(server_pair: Pair, authority: Auth
         accepted = relay.metric("relay_serve_connections_total", result="accepted")
         assert accepted == 10
 
-        victim = relay.workers()[1]
-        os.kill(victim, signal.SIGKILL)
-        relay.until(lambda: victim not in relay.workers())  # its share of the kernel's queue is gone as well
+        os.kill(relay.workers()[1], signal.SIGKILL)
+        until_said(relay, 1, "worker_died")  # its share of the kernel's queue is gone, and its row says so
         assert len(users.answered()) == 5
         users.leave([client for client in users.here if client not in users.answered()])
         users.come(4)  # while there is one worker, or two already
@@ -104,6 +103,7 @@ def test_ten_clients_are_five_for_each_worker(server_pair: Pair, authority: Auth
         users.come(9)
         assert users.shares() == [9, 9]
         assert len(users.answered()) == 18
+        assert handed_over(relay)["kept"] == 0  # nobody has tried the dead one
 
         # A worker that stops is no address any more, and leaves nothing behind.
         for pid in relay.workers():
