@@ -14,7 +14,9 @@ _WORTH = 0.5
 _MEMORY = 0.25
 """Weight of the newest wait in what is remembered; a trial speaks for itself."""
 _TRY_AGAIN = 32
-"""Each so many groups a whole wait is tried, whatever was believed."""
+"""Each so many groups all who come are waited for, whatever was believed."""
+_TRIAL = 0.25
+"""Part of the longest wait that tells whether anybody comes at all."""
 _FADES = 0.95
 """How fast a large group is forgotten."""
 _MORE_THAN_COME = 1 << 30
@@ -44,11 +46,12 @@ class Gathering:
     def pause(self, queue: Queue) -> None:
         """Wait, if it has paid, until as many are queued behind the one in hand as came together lately."""
         self._groups += 1
-        trial = self._groups % _TRY_AGAIN == 0
-        if self._gain < _WORTH and not trial:
+        pays, trial = self._gain >= _WORTH, self._groups % _TRY_AGAIN == 0
+        if not pays and not trial:
             return
         before = len(queue)
-        queue.await_company(_MORE_THAN_COME if trial else math.ceil(self._company) - 1, self._longest)
+        wanted = _MORE_THAN_COME if trial else math.ceil(self._company) - 1
+        queue.await_company(wanted, self._longest if pays else self._longest * _TRIAL)
         came = len(queue) - before
         self._gain += (1.0 if trial else _MEMORY) * (came - self._gain)
 
