@@ -30,24 +30,23 @@ class ByteBudget:
 
     def __init__(self, limit: int, gauge: Gauge | None = None) -> None:
         self.used = 0
+        self.full = limit <= 0
+        """Whether nobody should read more at the moment."""
         self._gauge = gauge
         self._limit = limit
         self._stopped: OrderedDict[object, Callable[[], bool]] = OrderedDict()
 
-    @property
-    def full(self) -> bool:
-        """Whether nobody should read more at the moment."""
-        return self.used >= self._limit
-
     def take(self, octets: int) -> None:
         """These have arrived."""
         self.used += octets
+        self.full = self.used >= self._limit
         if self._gauge is not None and octets >= _SHOWN:
             self._gauge.set(self.used)
 
     def give(self, octets: int) -> None:
         """These are gone; starts those that have waited longest where there is room."""
         self.used -= octets
+        self.full = self.used >= self._limit
         if self._gauge is not None and (octets >= _SHOWN or not self.used):
             self._gauge.set(self.used)
         expected = self.used

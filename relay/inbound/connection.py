@@ -4,14 +4,17 @@ aiosmtpd's `SMTP` is the base class; its per-connection inspection, its line-wis
 and its `500` for every exception are replaced here (docs/decisions).
 
 1. Every wait for the peer has a deadline; every reply that is not read in time ends the connection.
-2. Replies to pipelined commands leave together (RFC 2920 3.2).
+2. Replies to pipelined commands leave together.
 3. An exception is answered `451 4.3.0` with a fixed text, and logged by type and position.
 4. When the connection is lost its task is cancelled; what must be finished is shielded by whoever began it.
+5. Commands are obeyed one after the other: at once as they arrive, but for the work of one that takes time. That is
+   the task's, and no line is looked at before it is done.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,6 +28,7 @@ from relay.inbound import replies
 from relay.inbound.body import BLOCK, Hopeless
 from relay.inbound.endings import Close, Refusal
 from relay.inbound.inlet import Gone, Inlet, LineTooLong
+from relay.inbound.outlet import Outlet
 from relay.inbound.ports import Services
 from relay.inbound.record import Record
 from relay.inbound.session import Session, tls_of
@@ -33,7 +37,7 @@ from relay.listen.front import Peer
 from relay.listen.listener import SHUTDOWN
 from relay.obs.connections import connection_name
 from relay.obs.logs import bind, logger
-from relay.obs.metrics import CodeClass, SmtpFault
+from relay.obs.metrics import SmtpFault
 from relay.proto.smtp.command import LONGEST_AUTH_LINE, LONGEST_LINE, parse_line
 from relay.proto.smtp.parameters import CommandFault
 
@@ -42,14 +46,15 @@ _log = logger("inbound")
 _LINGER = 2.0
 """Seconds."""
 _BATCH = 16 * 1024
-"""Octets of replies that gather while more commands wait: a peer that does not read is noticed by then."""
+"""Octets of replies that gather while more commands wait: a peer that does not read is noticed a turn later."""
 _TURN = 16
 """Commands answered before other connections get a turn."""
-_CLASSES: Mapping[int, CodeClass] = {2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
 _FOREIGN = frozenset({"GET", "POST", "PUT", "HEAD", "CONNECT", "OPTIONS"})
 """A browser was led to talk to us (cross-protocol attack): not one more line of it is looked at."""
 
-Verb = Callable[[str], Awaitable[None]]
+Work = Callable[[], Awaitable[None]]
+"""What takes time."""
+Verb = Callable[[str], Work | None]
 
 
 class Connection(SMTP):
@@ -73,6 +78,8 @@ class Connection(SMTP):
         self.tls_context = context
         self.hostname = services.settings.hostname
         self.inlet = Inlet(loop, services.budget)
+        self.outlet = Outlet(loop, services.metrics, services.settings.deadlines.write)
+        self.say, self.flush = self.outlet.say, self.outlet.flush
         self.session: Session
         self.transport: asyncio.Transport | None = None
         self.ended: asyncio.Future[None] = loop.create_future()
@@ -80,12 +87,11 @@ class Connection(SMTP):
         self.record = Record(connection_name(), peer.address, listener.name)
         self._peer = peer
         self._stopping = False
-        self._idle = False
-        self._out = bytearray()
-        self._said: dict[CodeClass, int] = {}
+        self._idle: asyncio.Future[Work] | None = None
+        """While nothing is under way: where the task waits for work."""
+        self._context = contextvars.copy_context()
+        """The task's, and of what is done in its place."""
         self._handler: asyncio.Task[None] | None = None
-        self._room: asyncio.Future[None] | None = None
-        self._choked = False
 
     # --- asyncio.Protocol ---
 
@@ -96,9 +102,10 @@ class Connection(SMTP):
         if (description := tls_of(transport)) is not None:
             self.session.secured(description)
         self.inlet.attach(self.transport)
+        self.outlet.attach(self.transport)
         if self.services.names is not None:
             self.session.name = self.services.names.begin(self._peer.address)
-        self._handler = self.loop.create_task(self._handle_client())
+        self._handler = self.loop.create_task(self._handle_client(), context=self._context)
         self._handler.add_done_callback(lambda _: self._part_ended())
 
     def data_received(self, data: bytes) -> None:
@@ -113,29 +120,28 @@ class Connection(SMTP):
     def connection_lost(self, error: Exception | None) -> None:
         """The end, whoever wanted it."""
         self.inlet.close()
-        self.resume_writing()
+        self.outlet.attach(None)
+        self.outlet.resume()
         if self._handler is not None:
             self._handler.cancel()
         self.transport = None
-        self.count_replies()
+        self.outlet.count()
         self._part_ended()
 
     def pause_writing(self) -> None:
         """The peer does not read its replies."""
-        self._choked = True
+        self.outlet.choked = True
 
     def resume_writing(self) -> None:
         """It does again, or never will."""
-        self._choked = False
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
+        self.outlet.resume()
 
     # --- for the listener ---
 
     def stop(self) -> None:
         """The node stops: 421 at the next command, at once where nothing is under way."""
         self._stopping = True
-        if self._idle and self.session.mailing is None:
+        if self.inlet.expects_line and self.session.mailing is None:
             self.inlet.expire()
 
     def cut(self) -> None:
@@ -168,35 +174,69 @@ class Connection(SMTP):
 
     async def _converse(self) -> None:
         self.say(reply(220, f"{self.hostname} ESMTP"))
-        turn = 0
         while True:
-            line = await self.line(LONGEST_AUTH_LINE)
+            work = self._obey_lines() or await self._more_work()
+            try:
+                await work()
+            except Exception as error:
+                self._answer(error)
+
+    async def _more_work(self) -> Work:
+        idle: asyncio.Future[Work] = self.loop.create_future()
+        self._idle, self.inlet.heed = idle, self._look
+        try:
+            return await idle
+        finally:
+            self._idle = self.inlet.heed = None
+
+    def _look(self) -> None:
+        """Something came while nothing was under way."""
+        if self._idle is None or self._idle.done():
+            return
+        try:
+            work = self._context.run(self._obey_lines)
+        except Exception as end:  # it is the task that ends the connection
+            self._idle.set_exception(end)
+        else:
+            if work is not None:
+                self._idle.set_result(work)
+
+    def _obey_lines(self) -> Work | None:
+        """What the next lines ask for; None = there are no more, and the peer has our replies. Close, Gone."""
+        if self.outlet.waiting > _BATCH:
+            return self.flush
+        for _ in range(_TURN):
             if self._stopping and self.session.mailing is None:
                 raise Close(replies.STOPPING)
-            self._heard_of()
-            await self._obey(line)
-            turn += 1
-            if turn % _TURN == 0:
-                await asyncio.sleep(0)
+            try:
+                line = self.inlet.next_line(LONGEST_AUTH_LINE)
+            except LineTooLong:
+                self.say(replies.LINE_TOO_LONG)
+                self.blame("long_line")
+                continue
+            if line is None:
+                self.outlet.send()
+                if self.outlet.choked:
+                    return self.flush
+                try:
+                    self.inlet.expect(self._patience)
+                except TimeoutError:
+                    raise self._too_late() from None
+                return None
+            try:
+                work = self._dispatch(line)
+            except Exception as error:
+                self._answer(error)
+            else:
+                if work is not None:
+                    return work
+        return functools.partial(asyncio.sleep, 0)
 
-    async def _obey(self, line: bytes) -> None:
-        """One command: whatever happens, one answer."""
-        try:
-            await self._dispatch(line)
-        except CommandFault as problem:
-            self.say(problem.reply)
-            self.blame("sequence" if problem.reply.code == 503 else "syntax")
-        except Hopeless as problem:
-            self.hopeless(problem.reply)
-            raise Close(problem.reply) from None
-        except Refusal as refusal:
-            self.say(refusal.reply)
-        except (Close, Gone, ConnectionError):
-            raise
-        except Exception as error:  # whatever it is, the sender hears one answer (invariant 3)
-            self.say_text(await self.handle_exception(error))
-
-    async def _dispatch(self, line: bytes) -> None:
+    def _dispatch(self, line: bytes) -> Work | None:
+        if self.session.unconfirmed is not None:
+            # A command after our 250: the sender has it, and will not send that message again.
+            self.services.intake.confirm(self.session.unconfirmed)
+            self.session.unconfirmed = None
         if not line.endswith(b"\r\n"):
             raise CommandFault(replies.NOT_A_LINE)  # RFC 5321 2.3.8
         command = parse_line(line[:-2])
@@ -208,89 +248,63 @@ class Connection(SMTP):
         if name is None:
             raise CommandFault(replies.UNKNOWN_COMMAND)
         verb: Verb = getattr(self, name)
-        await verb(command.argument)
+        return verb(command.argument)
 
-    async def handle_exception(self, error: Exception) -> str:
-        """Invariant 3: what is unknown is temporary, and its text stays here."""
-        if isinstance(error, Refused):
-            return f"550 5.7.0 {error.public}"
-        if not isinstance(error, NotNow):
-            _log.exception("command_failed", exc_info=error)
-        elif isinstance(error, RelayError):
-            _log.warning("not_now", detail=str(error))
-        return f"{replies.TRY_LATER.code} {replies.TRY_LATER.text}"
+    def _answer(self, error: Exception) -> None:
+        """What a command ended with: whatever happens, one answer."""
+        match error:
+            case CommandFault():
+                self.say(error.reply)
+                self.blame("sequence" if error.reply.code == 503 else "syntax")
+            case Hopeless():
+                self.hopeless(error.reply)
+                raise Close(error.reply) from None
+            case Refusal():
+                self.say(error.reply)
+            case Close() | Gone() | ConnectionError():
+                raise error
+            case Refused():
+                self.say(Reply(550, (f"5.7.0 {error.public}",)))
+            case _:  # invariant 3: what is unknown is temporary, and its text stays here
+                if not isinstance(error, NotNow):
+                    _log.exception("command_failed", exc_info=error)
+                elif isinstance(error, RelayError):
+                    _log.warning("not_now", detail=str(error))
+                self.say(replies.TRY_LATER)
 
     async def line(self, limit: int) -> bytes:
-        """The next line, within the deadline. Close, Gone; LineTooLong is answered here."""
-        inlet = self.inlet
+        """A line that is no command, within the deadline. Close, Gone; LineTooLong is answered here."""
         while True:
+            await self.flush()
+            if self._stopping and self.session.mailing is None:
+                raise Close(replies.STOPPING)
             try:
-                if inlet.has_line:
-                    if len(self._out) > _BATCH:
-                        await self.flush()
-                    return await inlet.line(limit)
-                await self.flush()
-                crowded = self.services.gate.crowded
-                deadlines = self.services.settings.deadlines
-                if self._stopping and self.session.mailing is None:
-                    raise Close(replies.STOPPING)
-                self._idle = True
-                try:
-                    return await inlet.line(limit, within=deadlines.crowded if crowded else deadlines.command)
-                except TimeoutError:
-                    if self._stopping:
-                        raise Close(replies.STOPPING) from None
-                    self.fault("timeout")
-                    raise Close(replies.TIMEOUT) from None
-                finally:
-                    self._idle = False
+                return await self.inlet.line(limit, within=self._patience)
             except LineTooLong:
                 self.say(replies.LINE_TOO_LONG)
                 self.blame("long_line")
+            except TimeoutError:
+                raise self._too_late() from None
 
-    # --- replies ---
+    @property
+    def _patience(self) -> float:
+        """Seconds for a line."""
+        deadlines = self.services.settings.deadlines
+        return deadlines.crowded if self.services.gate.crowded else deadlines.command
 
-    def say(self, answer: Reply) -> None:
-        """Queue a reply; it leaves before the next wait for the peer."""
-        kind = _CLASSES[answer.code // 100]
-        self._said[kind] = self._said.get(kind, 0) + 1
-        self._out += answer.encode()
+    def _too_late(self) -> Close:
+        if self._stopping:
+            return Close(replies.STOPPING)
+        self.fault("timeout")
+        return Close(replies.TIMEOUT)
 
-    def say_text(self, text: str) -> None:
-        """A reply in one string, as aiosmtpd's hooks give it."""
-        self.say(Reply(int(text[:3]), (text[4:],)))
+    # --- replies and faults ---
 
     async def push(self, status: str | bytes) -> None:
         """For the parts of aiosmtpd that answer by themselves."""
-        self.say_text(status if isinstance(status, str) else status.decode("ascii", "replace"))
+        text = status if isinstance(status, str) else status.decode("ascii", "replace")
+        self.say(Reply(int(text[:3]), (text[4:],)))
         await self.flush()
-
-    async def flush(self) -> None:
-        """Give the queued replies to the peer, within the deadline."""
-        if not self._out:
-            return
-        if self.transport is None or self.transport.is_closing():
-            raise Gone
-        data, self._out = bytes(self._out), bytearray()
-        self.transport.write(data)
-        if not self._choked:
-            return
-        self._room = self.loop.create_future()
-        try:
-            async with asyncio.timeout(self.services.settings.deadlines.write):
-                await self._room
-        except TimeoutError:
-            self.fault("timeout")
-            self.cut()
-            raise Gone from None
-        finally:
-            self._room = None
-
-    def count_replies(self) -> None:
-        """Now and then, and at the end: one by one they would cost as much as the work that they count."""
-        for kind, number in self._said.items():
-            self.services.metrics.replies[kind].inc(number)
-        self._said.clear()
 
     def fault(self, kind: SmtpFault) -> None:
         """Count a breach."""
@@ -339,19 +353,14 @@ class Connection(SMTP):
             raise Gone
         self.transport = secured
         self.inlet.attach(secured)
+        self.outlet.attach(secured)
         self.session.secured(tls_of(secured) or "TLS")
 
     # --- the end ---
 
-    def _heard_of(self) -> None:
-        """A command after our 250: the sender has it, and will not send that message again."""
-        if self.session.unconfirmed is not None:
-            self.services.intake.confirm(self.session.unconfirmed)
-            self.session.unconfirmed = None
-
     async def _leave(self, *, linger: bool) -> None:
         try:
-            await self.reset()
+            self.reset()
             await self.flush()
             if linger:
                 await self._linger()
@@ -372,16 +381,16 @@ class Connection(SMTP):
         except TimeoutError:
             return
 
-    async def reset(self) -> None:
+    def reset(self) -> None:
         """Give up what the transaction under way holds."""
         session = self.session
         mailing, session.mailing = session.mailing, None
         body, session.body = session.body, None
         session.chunks_failed = False
         if mailing is not None:
-            await mailing.abort()
+            mailing.abort()
         if body is not None:
-            await body.discard()
+            self.services.finishing.start(body.discard())
 
 
 @functools.cache

@@ -16,8 +16,7 @@ against the sender is then its answer to every RCPT.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -82,7 +81,6 @@ class Attempt:
         self._envelope = envelope
         self._origin = origin
         self._size = 0 if declared is None else declared + _TRACE_SIZE
-        self._stack = AsyncExitStack()
         self._tx: Transaction | None = None
         self._begun = False
         self.sender_refused: Reply | None = None
@@ -105,17 +103,17 @@ class Attempt:
     async def _first(self, recipient: Recipient) -> Reply | None:
         self._begun = True
         try:
-            tx = self._tx = await self._stack.enter_async_context(self._pool.transaction(self._origin))
+            tx = self._tx = await self._pool.begin(self._origin)
         except NoContact as trouble:
             self._failed(trouble)
             return None
-        both = await self._step(lambda: tx.begin(self._envelope, self._size, recipient))
+        both = await self._step(tx.begin(self._envelope, self._size, recipient))
         if both is None:
             return None
         mail, rcpt = both
         if mail.positive and rcpt is not None:
             return rcpt
-        await self.close()
+        self.close()
         if final(mail):
             self.sender_refused = mail
         return self.sender_refused
@@ -124,7 +122,7 @@ class Attempt:
         tx = self._tx
         if tx is None:
             return None
-        answer = await self._step(lambda: _alone(tx.rcpt(recipient)))
+        answer = await self._step(_alone(tx.rcpt(recipient)))
         return None if answer is None else answer[0]
 
     def data_follows(self) -> None:
@@ -133,10 +131,10 @@ class Attempt:
             with contextlib.suppress(NoContact):  # `data` meets the same
                 self._tx.data_follows()
 
-    async def rest(self) -> None:
+    def rest(self) -> None:
         """The sender takes its time: let the connection go (invariant 5)."""
         if self._tx is not None:
-            await self.close()
+            self.close()
             self._at_rest = True
 
     async def data(
@@ -162,7 +160,7 @@ class Attempt:
             self._evidence(Signal.FAIL, trouble.reason)
             return Unsure()
         finally:
-            await self.close()
+            self.close()
         if reply.code == 421:
             self._evidence(Signal.FAIL, "primary is closing")
         else:
@@ -172,33 +170,34 @@ class Attempt:
     async def _again(self, envelope: Envelope) -> Lost | None:
         """A new connection, the same envelope. Lost when the primary does not take all of it again. NoContact."""
         self._at_rest = False
-        tx = self._tx = await self._stack.enter_async_context(self._pool.transaction(self._origin))
+        tx = self._tx = await self._pool.begin(self._origin)
         mail, rcpts = await tx.envelope(envelope, 0)
         # What it has changed its mind about is the queue's to find out, recipient by recipient.
         other = next((reply for reply in (mail, *rcpts) if not reply.positive), None)
         return None if other is None else Lost()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Let go of the connection. Idempotent."""
-        self._tx, self._at_rest = None, False
-        await self._stack.aclose()
+        tx, self._tx, self._at_rest = self._tx, None, False
+        if tx is not None:
+            self._pool.end(tx)
 
-    async def _step(self, command: Callable[[], Awaitable[_Answers]]) -> _Answers | None:
+    async def _step(self, command: Awaitable[_Answers]) -> _Answers | None:
         """One exchange. A connection that breaks, closes (421) or is left unanswered ends the attempt."""
         try:
-            answers = await command()
+            answers = await command
         except NoContact as trouble:
             self._failed(trouble)
-            await self.close()
+            self.close()
             return None
         except BaseException:
             if self._tx is not None:
                 self._tx.connection.wire.kill("given up before the reply")
-            await self.close()
+            self.close()
             raise
         if any(reply is not None and reply.code == 421 for reply in answers):  # RFC 5321 3.8
             self._evidence(Signal.FAIL, "primary is closing")
-            await self.close()
+            self.close()
             return None
         return answers
 

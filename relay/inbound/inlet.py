@@ -1,8 +1,8 @@
 """What a connection has received and nobody has used yet: lines and blocks, with bounded memory.
 
 1. Above the high-water mark, or while the budget of all connections is full, the transport is not read from.
-2. An octet counts in the budget from its arrival until the block it left in is done with (the next `line` or `block`,
-   or `close`).
+2. An octet counts in the budget from its arrival, unless a line is done with while it arrives, until the line or block
+   it left in is done with (the next one is asked for, or `close`).
 3. A line that exceeds its limit is eaten to its end and reported once; it is never taken for two.
 4. Who waits longer than it may gets TimeoutError.
 5. What `block` has is held back for two milliseconds at most.
@@ -11,6 +11,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import NoReturn
 
 from relay.inbound.budget import ByteBudget
 from relay.primary.alarm import Alarm
@@ -34,12 +36,17 @@ class Inlet:
     """The receiving half of one connection."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, budget: ByteBudget) -> None:
+        self.heed: Callable[[], None] | None = None
+        """Called when there is something to look at: octets, the end, or too late a line. None = who waits is woken."""
         self._loop = loop
         self._budget = budget
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._searched = 0
+        self._eaten = False
         self._lent = 0
+        self._counted = 0
+        """What the budget knows of."""
         self._ended = False
         self._closed = False
         self._paused = False
@@ -62,10 +69,11 @@ class Inlet:
         if self._closed:
             return
         self._buffer += data
-        self._budget.take(len(data))
-        self._balance()
-        if not self._enough or self._gathered or len(self._buffer) == len(data):
+        if self.heed is not None:
+            self.heed()
+        elif not self._enough or self._gathered or len(self._buffer) == len(data):
             self._wake()
+        self._settle()
 
     def end(self) -> None:
         """No more will arrive."""
@@ -78,9 +86,9 @@ class Inlet:
             return
         self._closed = self._ended = True
         self._budget.forget(self)
-        self._budget.give(len(self._buffer) + self._lent)
+        self._budget.give(self._counted)
         self._buffer.clear()
-        self._lent = 0
+        self._lent = self._counted = 0
         self._alarm.close()
         self._wake()
 
@@ -93,7 +101,7 @@ class Inlet:
 
     @property
     def has_line(self) -> bool:
-        """Whether `line` would return at once."""
+        """Whether `next_line` has one."""
         return self._buffer.find(b"\n", self._searched) >= 0
 
     @property
@@ -101,31 +109,50 @@ class Inlet:
         """Nothing arrives because of us, not because of the peer."""
         return self._paused
 
+    @property
+    def expects_line(self) -> bool:
+        """Whether a line is waited for, and nothing else."""
+        return self._alarm.on and not self._enough
+
     def expire(self) -> None:
         """Whoever waits has waited long enough."""
         self._expired = True
         self._wake()
 
+    def next_line(self, limit: int) -> bytes | None:
+        """The next line with its end, if it is here. LineTooLong."""
+        if self._lent:
+            self._lent = 0
+            self._settle()
+        end = self._buffer.find(b"\n", self._searched) + 1
+        if end:
+            self._alarm.off()
+            line = bytes(self._buffer[:end])
+            del self._buffer[:end]
+            self._searched, self._lent = 0, end
+            if self._eaten or end > limit:
+                self._eaten = False
+                raise LineTooLong
+            return line
+        self._searched = len(self._buffer)
+        if self._searched > limit:
+            self._cut(self._searched)
+            self._eaten = True
+        return None
+
+    def expect(self, within: float) -> None:
+        """The next line is not here: it has so many seconds from when this is said first. Gone, TimeoutError."""
+        if self._ended or self._expired:
+            self._over()
+        self._alarm.begin(within)
+
     async def line(self, limit: int, *, within: float | None = None) -> bytes:
         """The next line with its end, `within` seconds. LineTooLong, Gone, TimeoutError."""
         self._arm(within)
         try:
-            self._settle()
-            eaten = False
-            while True:
-                end = self._buffer.find(b"\n", self._searched) + 1
-                if end:
-                    line = self._cut(end)
-                    self._settle()
-                    if eaten or len(line) > limit:
-                        raise LineTooLong
-                    return line
-                self._searched = len(self._buffer)
-                if self._searched > limit:
-                    self._cut(self._searched)
-                    self._settle()
-                    eaten = True
+            while (line := self.next_line(limit)) is None:
                 await self._more()
+            return line
         finally:
             self._alarm.off()
 
@@ -134,6 +161,7 @@ class Inlet:
 
         Content comes in many small pieces, and each costs a turn: a moment is given to gather some (invariant 5).
         """
+        self._lent = 0
         self._settle()
         self._enough = min(most, ENOUGH)
         if self._gathered:
@@ -187,16 +215,23 @@ class Inlet:
         return data
 
     def _settle(self) -> None:
-        if self._lent:
-            lent, self._lent = self._lent, 0
-            self._budget.give(lent)
-        self._balance()
+        """Invariants 1 and 2."""
+        size, budget = len(self._buffer), self._budget
+        if (more := size + self._lent - self._counted) and not self._closed:
+            self._counted += more
+            if more > 0:
+                budget.take(more)
+            else:
+                budget.give(-more)
+        if self._paused or size > HIGH_WATER or budget.full:
+            self._balance()
+
+    def _over(self) -> NoReturn:
+        raise Gone if self._ended else TimeoutError
 
     async def _more(self) -> None:
-        if self._ended:
-            raise Gone
-        if self._expired:
-            raise TimeoutError
+        if self._ended or self._expired:
+            self._over()
         self._arrival = self._loop.create_future()
         try:
             await self._arrival
@@ -204,13 +239,13 @@ class Inlet:
             self._arrival = None
 
     def _wake(self) -> None:
-        if self._arrival is not None and not self._arrival.done():
+        if self.heed is not None:
+            self.heed()
+        elif self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
 
     def _balance(self) -> None:
         size, transport = len(self._buffer), self._transport
-        if not self._paused and size <= HIGH_WATER and not self._budget.full:
-            return  # nearly always
         if transport is None or self._closed or transport.is_closing():
             return
         if self._budget.full and size:

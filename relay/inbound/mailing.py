@@ -74,7 +74,6 @@ class Mailing:
             self._attempt = Attempt(pool, board, self._envelope(()), origin, command.size, service=service)
         self._seen: set[str] = set()
         self._rest_timer: asyncio.TimerHandle | None = None
-        self._resting: asyncio.Task[None] | None = None
 
     async def rcpt(self, recipient: Recipient) -> Reply:
         """RCPT."""
@@ -108,7 +107,7 @@ class Mailing:
         """The content begins to come: a slow sender must not occupy a connection to the primary, nor let it expire."""
         if self._attempt is not None and self._rest_timer is None:
             wait = self._services.settings.deadlines.rest
-            self._rest_timer = asyncio.get_running_loop().call_later(wait, self._rest, self._attempt)
+            self._rest_timer = asyncio.get_running_loop().call_later(wait, self._attempt.rest)
             if any(taken.there for taken in self.taken):
                 self._attempt.data_follows()
 
@@ -120,10 +119,10 @@ class Mailing:
 
     async def _finish_shielded(self, draft: Draft, held: tuple[bytes, ...] | None) -> Finished:
         try:
-            await self._awake()
+            self._awake()
             return await self._finish(draft, held)
         finally:
-            await self.abort()
+            self.abort()
 
     async def _finish(self, draft: Draft, held: tuple[bytes, ...] | None) -> Finished:
         services, attempt = self._services, self._attempt
@@ -166,23 +165,17 @@ class Mailing:
             return Finished(replies.with_code(outcome.reply))
         return Finished(replies.queued(accepted.item), accepted)
 
-    async def abort(self) -> None:
+    def abort(self) -> None:
         """RSET, a new MAIL, or the end of the connection. Idempotent."""
-        await self._awake()
+        self._awake()
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
-            await attempt.close()
+            attempt.close()
 
-    def _rest(self, attempt: Attempt) -> None:
-        self._resting = asyncio.get_running_loop().create_task(attempt.rest())
-
-    async def _awake(self) -> None:
+    def _awake(self) -> None:
         timer, self._rest_timer = self._rest_timer, None
         if timer is not None:
             timer.cancel()
-        resting, self._resting = self._resting, None
-        if resting is not None:
-            await asyncio.gather(resting, return_exceptions=True)
 
     def _take(self, recipient: Recipient, *, there: bool, answer: Reply = replies.RCPT_OK) -> Reply:
         self.taken.append(Taken(recipient, there))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from relay.core.ids import ItemId
 from relay.core.reply import Reply, reply
+from relay.inbound.settings import Limits
 
 OK = reply(250, "2.0.0 Ok")
 MAIL_OK = reply(250, "2.1.0 Sender ok")
@@ -57,6 +60,25 @@ NO_FROM = reply(554, "5.6.0 The From field is missing or cannot be read")
 HEADER_TOO_BIG = reply(554, "5.6.0 The header section is too large")
 TOO_BIG = reply(552, "5.3.4 Message is larger than the limit")
 AFTER_STARTTLS = reply(554, "5.5.1 Nothing may follow STARTTLS before the handshake, closing connection")
+
+
+def hello(hostname: str, limits: Limits, *, starttls: bool, mechanisms: Sequence[str]) -> Reply:
+    """What we can do (RFC 5321 4.1.1.1); `mechanisms` of AUTH, if it may be tried now."""
+    words = [
+        f"SIZE {limits.message_size}",
+        "PIPELINING",
+        "8BITMIME",
+        "SMTPUTF8",
+        "ENHANCEDSTATUSCODES",
+        "CHUNKING",
+        "DSN",
+        f"LIMITS RCPTMAX={limits.recipients} MAILMAX={limits.transactions}",  # RFC 9422 4
+    ]
+    if starttls:
+        words.append("STARTTLS")
+    if mechanisms:
+        words.append("AUTH " + " ".join(mechanisms))
+    return Reply(250, (hostname, *words))
 
 
 def queued(item: ItemId) -> Reply:

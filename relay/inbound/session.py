@@ -14,6 +14,8 @@ from relay.listen.front import Peer
 from relay.primary.client_names import NO_NAME, ClientName
 from relay.primary.smtp import SmtpPool
 
+_PARAMETERS = frozenset({"SIZE", "8BITMIME", "SMTPUTF8", "DSN"})
+
 
 class Session(BaseSession):
     """One SMTP session; `hello` begins it anew."""
@@ -47,6 +49,13 @@ class Session(BaseSession):
         self.helo = ""
         self.host_name = None
         self.extended_smtp = False
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """Extensions whose parameters are allowed; none after HELO."""
+        if not self.extended_smtp:
+            return frozenset()
+        return _PARAMETERS if self.login is None else _PARAMETERS | {"AUTH"}
 
     def origin(self, *, smtputf8: bool) -> Origin:
         """For the message that begins now."""

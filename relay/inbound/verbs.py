@@ -1,7 +1,7 @@
 """The commands of SMTP and submission (RFC 5321 4.1.1, RFC 6409 and the extensions that EHLO names).
 
-Each `smtp_*` method gets the argument of one command and says one reply. Order of commands is checked here, their
-grammar in `proto.smtp.command`, who may send to whom in `mailing`.
+Each `smtp_*` method gets the argument of one command and says one reply, or gives the work that ends with one. Order of
+commands is checked here, their grammar in `proto.smtp.command`, who may send to whom in `mailing`.
 """
 # ruff: noqa: N802  # the names are aiosmtpd's, whose commands these replace
 
@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from functools import partial
 
 import msgspec
 
 from relay.accounts.login import Verdict as LoginVerdict
+from relay.core.envelope import Recipient
 from relay.core.errors import NotNow
 from relay.core.reply import Reply
 from relay.inbound import login, replies
 from relay.inbound.body import Body
-from relay.inbound.connection import Connection, table
+from relay.inbound.connection import Connection, Work, table
 from relay.inbound.endings import Close, Refusal
 from relay.inbound.mailing import Mailing
 from relay.inbound.ports import Draft, Entry
 from relay.inbound.record import fault_of, outcome
 from relay.inbound.submission import Submission
 from relay.obs.metrics import RecipientOutcome, Transaction
-from relay.proto.sasl.credentials import Credentials, Proof
+from relay.primary.client_names import ClientNames
+from relay.proto.sasl.credentials import Proof
 from relay.proto.smtp.command import (
     LONGEST_AUTH_LINE,
+    Chunk,
     MailCommand,
     parse_bdat,
     parse_greeting,
@@ -41,17 +45,25 @@ class Verbs(Connection):
 
     # --- greeting ---
 
-    async def smtp_HELO(self, argument: str) -> None:
+    def smtp_HELO(self, argument: str) -> None:
         """RFC 5321 4.1.1.1."""
-        await self._greet(argument, extended=False)
+        self._greet(argument, extended=False)
         self.say(Reply(250, (self.hostname,)))
 
-    async def smtp_EHLO(self, argument: str) -> None:
+    def smtp_EHLO(self, argument: str) -> None:
         """RFC 5321 4.1.1.1: what we can do."""
-        await self._greet(argument, extended=True)
-        self.say(Reply(250, (self.hostname, *self._keywords())))
+        self._greet(argument, extended=True)
+        login = self.listener.login and self._may_login
+        self.say(
+            replies.hello(
+                self.hostname,
+                self.services.settings.limits,
+                starttls=self.tls_context is not None and self.session.tls is None,
+                mechanisms=self.services.logins.mechanisms() if login else (),
+            )
+        )
 
-    async def smtp_STARTTLS(self, argument: str) -> None:
+    def smtp_STARTTLS(self, argument: str) -> Work:
         """RFC 3207."""
         self._no_argument(argument)
         if self.session.tls is not None:
@@ -60,10 +72,10 @@ class Verbs(Connection):
             raise CommandFault(replies.LOGIN_ALREADY)  # RFC 3207 4.2 would have it forgotten, in silence
         if self.tls_context is None:
             raise CommandFault(replies.NOT_IMPLEMENTED)
-        await self.reset()
-        await self.upgrade()
+        self.reset()
+        return self.upgrade
 
-    async def smtp_AUTH(self, argument: str) -> None:
+    def smtp_AUTH(self, argument: str) -> Work:
         """RFC 4954, on submission listeners only."""
         session = self.session
         if not self.listener.login:
@@ -80,9 +92,16 @@ class Verbs(Connection):
         mechanism, _, initial = argument.partition(" ")
         if mechanism.upper() not in self.services.logins.mechanisms():
             raise CommandFault(replies.UNKNOWN_MECHANISM)
-        claimed = await login.claim(mechanism.upper(), initial.strip(" "), self._challenge)
+        return partial(self._login, mechanism.upper(), initial.strip(" "))
+
+    async def _login(self, mechanism: str, initial: str) -> None:
+        session = self.session
+        claimed = await login.claim(mechanism, initial, self._challenge)
         await self.flush()
-        entry = await self._judge(claimed)
+        try:
+            entry = await self.services.logins.login(claimed, client=session.client.address)
+        except NotNow:
+            entry = Entry(LoginVerdict.UNAVAILABLE)
         self.record.login(entry)
         if entry.verdict is LoginVerdict.OK:
             session.login, session.upstream = entry.account, entry.upstream
@@ -99,7 +118,7 @@ class Verbs(Connection):
 
     # --- mail transaction ---
 
-    async def smtp_MAIL(self, argument: str) -> None:
+    def smtp_MAIL(self, argument: str) -> Work | None:
         """RFC 5321 4.1.1.2: a transaction begins."""
         session, limits = self.session, self.services.settings.limits
         self._greeted()
@@ -107,21 +126,28 @@ class Verbs(Connection):
             raise CommandFault(replies.LOGIN_NEEDED)  # RFC 6409 4.3
         if session.mailing is not None:
             raise CommandFault(replies.NESTED_MAIL)
-        command = parse_mail(argument, self._parameters())
+        command = parse_mail(argument, session.parameters)
         if session.messages >= limits.transactions:
             raise Close(replies.TOO_MANY_MESSAGES)
         if command.size is not None and command.size > limits.message_size:
             self.say(replies.TOO_BIG)  # RFC 1870 6.1
             self._count(self.record.end("refused", replies.TOO_BIG, size=command.size))
-            return
-        if not self.services.pressure.admits(command.size):
+        elif not self.services.pressure.admits(command.size):
             self.say(replies.NO_ROOM)
             self._count(self.record.end("deferred", replies.NO_ROOM, size=command.size))
-            return
-        if session.name is None and self.services.names is not None:
-            await self.flush_if_waiting()
-            session.name = await self.services.names.name_of(session.client.address)
-        mailing = self._begin(command)
+        elif session.name is None and self.services.names is not None:
+            return partial(self._mail_of_whom, command, self.services.names)
+        else:
+            self._mail(command)
+        return None
+
+    async def _mail_of_whom(self, command: MailCommand, names: ClientNames) -> None:
+        await self.flush_if_waiting()
+        self.session.name = await names.name_of(self.session.client.address)
+        self._mail(command)
+
+    def _mail(self, command: MailCommand) -> None:
+        session, mailing = self.session, self._begin(command)
         if isinstance(mailing, Submission) and (refusal := mailing.unwelcome()) is not None:
             self.say(refusal)
             self._count(self.record.end("refused", refusal, reason="sender"))
@@ -131,7 +157,7 @@ class Verbs(Connection):
         session.messages += 1
         self.say(replies.MAIL_OK)
 
-    async def smtp_RCPT(self, argument: str) -> None:
+    def smtp_RCPT(self, argument: str) -> Work:
         """RFC 5321 4.1.1.3: one more recipient."""
         session = self.session
         self._greeted()
@@ -140,10 +166,14 @@ class Verbs(Connection):
             raise CommandFault(replies.MAIL_FIRST)
         if session.body is not None:
             raise CommandFault(replies.IN_CHUNKS)
-        recipient = parse_rcpt(argument, self._parameters(), smtputf8=mailing.command.smtputf8)
+        recipient = parse_rcpt(argument, session.parameters, smtputf8=mailing.command.smtputf8)
         heard = self.services.postmaster.heard(recipient.address, self._connected_to)  # RFC 5321 4.5.1
         if heard != recipient.address:
             recipient = msgspec.structs.replace(recipient, address=heard)
+        return partial(self._rcpt, mailing, recipient)
+
+    async def _rcpt(self, mailing: Mailing, recipient: Recipient) -> None:
+        session = self.session
         await self.flush_if_waiting()
         answer = await mailing.rcpt(recipient)
         said: RecipientOutcome = "accepted" if answer.positive else "refused" if answer.permanent else "deferred"
@@ -157,7 +187,7 @@ class Verbs(Connection):
                 self.fault("errors")
                 raise Close(replies.TOO_MANY_ERRORS)
 
-    async def smtp_DATA(self, argument: str) -> None:
+    def smtp_DATA(self, argument: str) -> Work | None:
         """RFC 5321 4.1.1.4."""
         session = self.session
         self._no_argument(argument)
@@ -167,25 +197,29 @@ class Verbs(Connection):
         mailing = self._mailing_with_recipients()
         if not self.services.pressure.admits(mailing.command.size):
             self._count(self.record.end("deferred", replies.NO_ROOM))
-            await self.reset()
+            self.reset()
             self.say(replies.NO_ROOM)
-            return
+            return None
+        return partial(self._data, mailing)
+
+    async def _data(self, mailing: Mailing) -> None:
         mailing.receiving()
         self.say(replies.GO_ON)
         await self.flush()
         draft = mailing.begin()  # a key is made and wrapped while the sender answers
-        body = session.body = self._body(draft)
+        body = self.session.body = self._body(draft)
         await body.data()
         await self._complete(mailing, body, draft)
 
-    async def smtp_BDAT(self, argument: str) -> None:
+    def smtp_BDAT(self, argument: str) -> Work:
         """RFC 3030 2: a chunk follows the line, whatever we think of it."""
-        session = self.session
         try:
-            chunk = parse_bdat(argument)
+            return partial(self._chunk, parse_bdat(argument))
         except CommandFault as problem:
             raise Close(problem.reply) from None  # where the next command begins cannot be known
-        mailing = session.mailing
+
+    async def _chunk(self, chunk: Chunk) -> None:
+        session, mailing = self.session, self.session.mailing
         if mailing is not None and mailing.taken and not session.chunks_failed and session.body is None:
             session.body = self._body(mailing.begin())
             mailing.receiving()
@@ -206,37 +240,34 @@ class Verbs(Connection):
         else:
             self.say(Reply(250, (f"2.0.0 {chunk.size} octets received",)))
 
-    async def smtp_RSET(self, argument: str) -> None:
+    def smtp_RSET(self, argument: str) -> None:
         """RFC 5321 4.1.1.5."""
         self._no_argument(argument)
         if self.session.mailing is not None:
             self._count("aborted")
-        await self.reset()
+        self.reset()
         self.say(replies.OK)
 
     # --- the rest ---
 
-    async def smtp_NOOP(self, argument: str) -> None:
+    def smtp_NOOP(self, _argument: str) -> None:
         """RFC 5321 4.1.1.9: the argument has no meaning."""
-        del argument
         self.say(replies.OK)
 
-    async def smtp_VRFY(self, argument: str) -> None:
+    def smtp_VRFY(self, _argument: str) -> None:
         """RFC 5321 7.3: addresses are not confirmed to strangers."""
-        del argument
         self.say(replies.CANNOT_VRFY)
 
-    async def smtp_EXPN(self, argument: str) -> None:
+    def smtp_EXPN(self, argument: str) -> None:  # type: ignore[override]  # the one that has a type there
         """RFC 5321 7.3."""
         del argument
         self.say(replies.NOT_IMPLEMENTED)
 
-    async def smtp_HELP(self, argument: str) -> None:
+    def smtp_HELP(self, _argument: str) -> None:
         """RFC 5321 4.1.1.8."""
-        del argument
         self.say(replies.HELP)
 
-    async def smtp_QUIT(self, argument: str) -> None:
+    def smtp_QUIT(self, argument: str) -> None:
         """RFC 5321 4.1.1.10."""
         self._no_argument(argument)
         raise Close(replies.BYE)
@@ -248,37 +279,12 @@ class Verbs(Connection):
         if not self.inlet.has_line:
             await self.flush()
 
-    async def _greet(self, argument: str, *, extended: bool) -> None:
+    def _greet(self, argument: str, *, extended: bool) -> None:
         name = parse_greeting(argument)
-        await self.reset()
+        self.reset()
         session = self.session
         session.helo = session.host_name = name
         session.extended_smtp = extended
-
-    def _keywords(self) -> list[str]:
-        limits = self.services.settings.limits
-        words = [
-            f"SIZE {limits.message_size}",
-            "PIPELINING",
-            "8BITMIME",
-            "SMTPUTF8",
-            "ENHANCEDSTATUSCODES",
-            "CHUNKING",
-            "DSN",
-            f"LIMITS RCPTMAX={limits.recipients} MAILMAX={limits.transactions}",  # RFC 9422 4
-        ]
-        if self.tls_context is not None and self.session.tls is None:
-            words.append("STARTTLS")
-        if self.listener.login and self._may_login:
-            words.append("AUTH " + " ".join(self.services.logins.mechanisms()))
-        return words
-
-    def _parameters(self) -> frozenset[str]:
-        """Extensions whose parameters are allowed; none after HELO."""
-        if not self.session.extended_smtp:
-            return frozenset()
-        words = {"SIZE", "8BITMIME", "SMTPUTF8", "DSN"}
-        return frozenset(words | {"AUTH"} if self.session.login is not None else words)
 
     @property
     def _may_login(self) -> bool:
@@ -300,12 +306,12 @@ class Verbs(Connection):
             return Submission(self.services, command, origin, session.upstream)
         return Mailing(self.services, command, origin)
 
-    async def reset(self) -> None:
+    def reset(self) -> None:
         """See `Connection.reset`."""
         mailing, body = self.session.mailing, self.session.body
         if mailing is not None:
             self.record.left(taken=bool(mailing.taken), size=None if body is None else body.size)
-        await super().reset()
+        super().reset()
 
     def hopeless(self, answer: Reply) -> None:
         """See `Connection.hopeless`."""
@@ -338,12 +344,6 @@ class Verbs(Connection):
             raise Refusal(replies.NO_RECIPIENTS)
         return mailing
 
-    async def _judge(self, claimed: Credentials) -> Entry:
-        try:
-            return await self.services.logins.login(claimed, client=self.session.client.address)
-        except NotNow:
-            return Entry(LoginVerdict.UNAVAILABLE)
-
     @staticmethod
     def _no_argument(argument: str) -> None:
         if argument:
@@ -359,7 +359,7 @@ class Verbs(Connection):
         refusal = body.refusal()
         if refusal is not None:
             self._refuse(refusal, body)
-            await self.reset()
+            self.reset()
             return
         start = self.services.clock.monotonic()
         session.mailing = session.body = None
@@ -394,7 +394,7 @@ class Verbs(Connection):
 
     def _count(self, result: Transaction) -> None:
         self.services.metrics.transactions[self.listener.name, result].inc()
-        self.count_replies()
+        self.outlet.count()
 
 
 Verbs._table = table(Verbs)

@@ -28,9 +28,19 @@ class Alarm:
         if self._timer is None or self._due < self._fires:
             self._start(self._due)
 
+    def begin(self, seconds: float) -> None:
+        """The same, unless there is one that counts."""
+        if self._due is None:
+            self.set(seconds)
+
     def off(self) -> None:
         """There is nothing to wait for."""
         self._due = None
+
+    @property
+    def on(self) -> bool:
+        """Whether there is something to wait for."""
+        return self._due is not None
 
     @property
     def over(self) -> bool:

@@ -57,16 +57,26 @@ class SmtpPool:
     @asynccontextmanager
     async def transaction(self, origin: Origin | None, *, ident: str | None = None) -> AsyncIterator[Transaction]:
         """A transaction on behalf of `origin`; `ident` is our name for the message (XFORWARD). NoContact."""
-        await self._slot()
-        tx: Transaction | None = None
+        tx = await self.begin(origin, ident=ident)
         try:
-            connection = self._take() or await self._dialer.dial(origin)
-            tx = Transaction(self._dialer, connection, origin, ident)
             yield tx
         finally:
-            if tx is not None:
-                self._give(tx)
+            self.end(tx)
+
+    async def begin(self, origin: Origin | None, *, ident: str | None = None) -> Transaction:
+        """The same for who ends it otherwise than by leaving a block. NoContact."""
+        await self._slot()
+        try:
+            connection = self._take() or await self._dialer.dial(origin)
+        except BaseException:
             self._slots.release()
+            raise
+        return Transaction(self._dialer, connection, origin, ident)
+
+    def end(self, tx: Transaction) -> None:
+        """Once for each that was begun."""
+        self._give(tx)
+        self._slots.release()
 
     async def open(self) -> Extensions:
         """Connect ahead of the first transaction; what the server offers. NoContact."""
