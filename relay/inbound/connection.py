@@ -26,7 +26,7 @@ from relay.core.errors import NotNow, Refused, RelayError
 from relay.core.reply import Reply, reply
 from relay.inbound import replies
 from relay.inbound.body import BLOCK, Hopeless
-from relay.inbound.endings import Close, Refusal
+from relay.inbound.endings import Close, Refusal, leave
 from relay.inbound.inlet import Gone, Inlet, LineTooLong
 from relay.inbound.outlet import Outlet
 from relay.inbound.ports import Services
@@ -164,7 +164,7 @@ class Connection(SMTP):
         except Close as end:
             if end.reply is not None:
                 self.say(end.reply)
-            linger = end.reply is not replies.BYE
+            linger = True
         except (Gone, ConnectionError):
             pass
         except Exception as error:  # a bug ends its own connection, no other one, and not in silence
@@ -176,6 +176,8 @@ class Connection(SMTP):
         self.say(reply(220, f"{self.hostname} ESMTP"))
         while True:
             work = self._obey_lines() or await self._more_work()
+            if work is leave:
+                return
             try:
                 await work()
             except Exception as error:
@@ -188,6 +190,7 @@ class Connection(SMTP):
             return await idle
         finally:
             self._idle = self.inlet.heed = None
+            del idle  # it may hold the exception whose traceback holds this frame: work for the garbage collector
 
     def _look(self) -> None:
         """Something came while nothing was under way."""
@@ -298,13 +301,7 @@ class Connection(SMTP):
         self.fault("timeout")
         return Close(replies.TIMEOUT)
 
-    # --- replies and faults ---
-
-    async def push(self, status: str | bytes) -> None:
-        """For the parts of aiosmtpd that answer by themselves."""
-        text = status if isinstance(status, str) else status.decode("ascii", "replace")
-        self.say(Reply(int(text[:3]), (text[4:],)))
-        await self.flush()
+    # --- faults ---
 
     def fault(self, kind: SmtpFault) -> None:
         """Count a breach."""

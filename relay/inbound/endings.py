@@ -19,3 +19,7 @@ class Refusal(Exception):
     def __init__(self, answer: Reply) -> None:
         super().__init__(answer.text)
         self.reply = answer
+
+
+async def leave() -> None:
+    """The work of the last command: there is none, and no line is looked at after it."""

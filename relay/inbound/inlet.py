@@ -89,6 +89,7 @@ class Inlet:
         self._budget.give(self._counted)
         self._buffer.clear()
         self._lent = self._counted = 0
+        self._transport = None
         self._alarm.close()
         self._wake()
 

@@ -20,7 +20,7 @@ from relay.core.reply import Reply
 from relay.inbound import login, replies
 from relay.inbound.body import Body
 from relay.inbound.connection import Connection, Work, table
-from relay.inbound.endings import Close, Refusal
+from relay.inbound.endings import Close, Refusal, leave
 from relay.inbound.mailing import Mailing
 from relay.inbound.ports import Draft, Entry
 from relay.inbound.record import fault_of, outcome
@@ -258,19 +258,19 @@ class Verbs(Connection):
         """RFC 5321 7.3: addresses are not confirmed to strangers."""
         self.say(replies.CANNOT_VRFY)
 
-    def smtp_EXPN(self, argument: str) -> None:  # type: ignore[override]  # the one that has a type there
+    def smtp_EXPN(self, _argument: str) -> None:  # type: ignore[override]  # the one that has a type there
         """RFC 5321 7.3."""
-        del argument
         self.say(replies.NOT_IMPLEMENTED)
 
     def smtp_HELP(self, _argument: str) -> None:
         """RFC 5321 4.1.1.8."""
         self.say(replies.HELP)
 
-    def smtp_QUIT(self, argument: str) -> None:
+    def smtp_QUIT(self, argument: str) -> Work:
         """RFC 5321 4.1.1.10."""
         self._no_argument(argument)
-        raise Close(replies.BYE)
+        self.say(replies.BYE)
+        return leave
 
     # --- helpers ---
 

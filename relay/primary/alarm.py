@@ -17,7 +17,7 @@ class Alarm:
 
     def __init__(self, ring: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._ring = ring
+        self._ring: Callable[[], None] | None = ring
         self._due: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._fires = 0.0
@@ -49,7 +49,7 @@ class Alarm:
 
     def close(self) -> None:
         """Never again. Idempotent."""
-        self._due = None
+        self._due = self._ring = None  # who owns this is often who rings: without a cycle it is gone at once
         self._stop()
 
     def _start(self, when: float) -> None:
@@ -64,7 +64,7 @@ class Alarm:
 
     def _fired(self) -> None:
         self._timer = None
-        if self.over:
+        if self.over and self._ring is not None:
             self._ring()
         elif self._due is not None:
             self._start(self._due)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -33,6 +35,21 @@ async def test_a_message_is_taken_as_it_is_and_answered_after_the_commit() -> No
         assert stored.origin.received_at > 0
         await client.quit()
         assert stored.confirmed
+
+
+async def test_a_connection_leaves_nothing_to_the_garbage_collector() -> None:
+    gc.disable()
+    try:
+        async with World() as world:
+            async with await world.client() as client:
+                await client.transaction("a@example.net", ["bob@example.org"], MESSAGE)
+                (connection,) = map(weakref.ref, world.listener._conversations)
+                await client.quit()
+            await world.until_gone()
+            await asyncio.sleep(0)  # who waited for its end lets go of it
+            assert connection() is None
+    finally:
+        gc.enable()
 
 
 async def test_ehlo_says_what_is_true_and_every_extension_works() -> None:
