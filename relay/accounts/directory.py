@@ -232,6 +232,8 @@ _FORCED = {
 def _ascii(domain: str) -> str:
     """The form in which domains are compared: lower case, no trailing dot, A-labels where they can be made."""
     plain = domain.removesuffix(".").casefold()
+    if plain.isascii():
+        return plain
     try:
         return plain.encode("idna").decode("ascii")
     except UnicodeError:

@@ -5,6 +5,7 @@ Addresses are kept exactly as received; `canonical` is the form that is compared
 
 from __future__ import annotations
 
+import functools
 from enum import StrEnum
 
 import msgspec
@@ -70,6 +71,7 @@ def split_address(address: str) -> tuple[str, str]:
     return (local, domain) if at else (address, "")
 
 
+@functools.lru_cache(maxsize=1024)
 def canonical(address: str) -> str:
     """The form under which an address is compared: case folded, without a trailing dot of the domain.
 

@@ -67,6 +67,7 @@ def _name(text: str | None) -> str:
     return _NAME.sub("?", text or "")[:255] or "unknown"
 
 
+@functools.lru_cache(maxsize=256)
 def _literal(address: str) -> str:
     """Address literal (RFC 5321 4.1.3)."""
     try:
