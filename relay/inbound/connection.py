@@ -89,6 +89,7 @@ class Connection(SMTP):
         self._stopping = False
         self._idle: asyncio.Future[Work] | None = None
         """While nothing is under way: where the task waits for work."""
+        self._turn = 0
         self._context = contextvars.copy_context()
         """The task's, and of what is done in its place."""
         self._handler: asyncio.Task[None] | None = None
@@ -208,7 +209,8 @@ class Connection(SMTP):
         """What the next lines ask for; None = there are no more, and the peer has our replies. Close, Gone."""
         if self.outlet.waiting > _BATCH:
             return self.flush
-        for _ in range(_TURN):
+        while self._turn < _TURN:
+            self._turn += 1
             if self._stopping and self.session.mailing is None:
                 raise Close(replies.STOPPING)
             try:
@@ -218,6 +220,7 @@ class Connection(SMTP):
                 self.blame("long_line")
                 continue
             if line is None:
+                self._turn = 0
                 self.outlet.send()
                 if self.outlet.choked:
                     return self.flush
@@ -233,6 +236,7 @@ class Connection(SMTP):
             else:
                 if work is not None:
                     return work
+        self._turn = 0
         return functools.partial(asyncio.sleep, 0)
 
     def _dispatch(self, line: bytes) -> Work | None:

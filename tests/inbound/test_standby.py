@@ -52,6 +52,31 @@ async def test_a_connection_leaves_nothing_to_the_garbage_collector() -> None:
         gc.enable()
 
 
+async def test_a_sender_of_many_commands_at_once_does_not_have_the_loop_for_itself() -> None:
+    async with World() as world, await world.client() as client:
+        turns, at = 0, []
+        verdict = world.directory.verdict
+
+        async def seen(address: str) -> Verdict:
+            at.append(turns)
+            return await verdict(address)
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        world.directory.verdict = seen  # type: ignore[method-assign]  # a spy
+        waiting = asyncio.create_task(others())
+        rcpts = [f"RCPT TO:<b{number}@example.org>" for number in range(200)]
+        answers = await client.pipeline("MAIL FROM:<a@example.net>", *rcpts)
+        waiting.cancel()
+        assert {answer.code for answer in answers} == {250}
+        assert len(at) == 200
+        assert max(map(at.count, at)) <= 16
+
+
 async def test_ehlo_says_what_is_true_and_every_extension_works() -> None:
     async with World(limits=Limits(message_size=1000)) as world, await world.client(hello=False) as client:
         offered = await client.ehlo()
