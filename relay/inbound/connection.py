@@ -181,7 +181,7 @@ class Connection(SMTP):
                 return
             try:
                 await work()
-            except Exception as error:
+            except Exception as error:  # whatever it is, the sender hears one answer
                 self._answer(error)
 
     async def _more_work(self) -> Work:
@@ -231,7 +231,7 @@ class Connection(SMTP):
                 return None
             try:
                 work = self._dispatch(line)
-            except Exception as error:
+            except Exception as error:  # as above
                 self._answer(error)
             else:
                 if work is not None:
