@@ -100,8 +100,9 @@ async def test_an_append_is_all_of_its_messages(store: Store) -> None:
     last_change = await store.last_change()
     with pytest.raises(StoreUnavailable):
         await store.append(OTHER, [new_message(3), new_message(4, chunk_count=2)], JOURNAL, now=NOW)
-    with pytest.raises(ValueError, match="once"):
-        await store.append(OTHER, [new_message(3), new_message(1)], JOURNAL, now=NOW)
+    for again in (new_message(1), new_message(2, chunk_count=3)):
+        with pytest.raises(ValueError, match="once"):
+            await store.append(OTHER, [new_message(3), again], JOURNAL, now=NOW)
     with pytest.raises(KeyError):
         await store.append(99, [new_message(3)], JOURNAL, now=NOW)
     with pytest.raises(KeyError):  # it is called otherwise

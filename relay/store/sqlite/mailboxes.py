@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import apsw
 
+from relay.store.api import StoreUnavailable
 from relay.store.mailbox_api import MessageGone
 from relay.store.mailbox_records import Appended, NewMessage, Quota, Replaced, Transferred, Usage
 from relay.store.records import Effect, FlagChange, JournalEntry, Mac, MessageRow, NewItem
@@ -116,10 +117,10 @@ class _Append:
 
 def _write_item(tx: Tx, new: NewItem, now: float) -> int:
     """The item with its body; its short name. ValueError where it is there already, StoreUnavailable."""
-    n, ahead = bodies.staged_for(tx, new)
     try:
+        n, ahead = bodies.staged_for(tx, new)
         items.insert(tx, n, new, now, shown=True)
-    except apsw.ConstraintError:
+    except (apsw.ConstraintError, StoreUnavailable):
         if short_name(tx.connection, new.id) is not None:
             raise ValueError("a message is appended once") from None
         raise
