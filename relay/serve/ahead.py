@@ -1,6 +1,7 @@
 """Summaries of new mail before anybody asks for them, so that the first FETCH of a morning's mail costs no parsing.
 
-1. Patient: nothing is done while mail keeps arriving, and no more than a few messages between two rests.
+1. Patient: nothing is done while mail keeps arriving or the queue is given to the primary, and no more than a few
+   messages between two rests.
 2. Only while the standby serves: mail that goes through to the primary is seldom read here.
 3. Nothing depends on it. What is left out, by an error or because too many wait, is computed at first touch.
 """
@@ -16,7 +17,7 @@ from typing import Protocol
 import msgspec
 
 from relay.core.errors import NotNow
-from relay.core.mode import USES_PRIMARY, ModeBoard, Service
+from relay.core.mode import USES_PRIMARY, Mode, ModeBoard, Service
 from relay.obs.logs import logger
 from relay.serve.summary import Summaries
 from relay.spool.feed import Feed
@@ -89,7 +90,7 @@ class Ahead:
         await asyncio.sleep(settings.quiet)
         if seen == self._arrivals and USES_PRIMARY[self._board.mode(Service.IMAP)]:
             self._waiting.clear()
-        while self._waiting and seen == self._arrivals:
+        while self._waiting and seen == self._arrivals and self._board.mode(Service.SMTP) is not Mode.RECOVERY:
             await self._group()
             await asyncio.sleep(settings.rest)
         if not self._waiting:

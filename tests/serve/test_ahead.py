@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from relay.core.errors import NotNow
-from relay.core.mode import Mode
+from relay.core.mode import Mode, Service
 from relay.serve.ahead import Ahead, AheadSettings
 from relay.store.records import Change, ChangeKind, MessageRow
 from tests.serve.conftest import MESSAGE, Front
@@ -84,6 +84,21 @@ async def test_mail_for_the_primary_is_left_alone(front: Front) -> None:
         await front.deliver(MESSAGE + b"2")
         await until(rows, 1)
     assert rows.asked == [[2]]
+
+
+async def test_while_the_queue_is_replayed_nobody_works_ahead(front: Front) -> None:
+    rows = Counted(front)
+    front.board.modes[Service.SMTP] = Mode.RECOVERY
+    async with working(front, rows):
+        heard = front.heard("arrived")
+        await front.deliver()
+        await heard
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not rows.asked
+        front.board.modes[Service.SMTP] = Mode.NORMAL
+        await until(rows, 1)
+    assert rows.asked == [[1]]
 
 
 async def test_a_store_that_cannot_is_asked_again_with_the_next(front: Front) -> None:
