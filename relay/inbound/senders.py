@@ -25,9 +25,9 @@ from relay.world.completion import authors
 EVERYBODY = "*"
 _LONGEST = 4096
 """Octets of a From field that are read."""
-_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"|\((?:[^()\\]|\\.)*+\)')
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*"|\((?:[^()\\]++|\\.)*\)')
 """Quoted strings and comments: what nobody takes for an address."""
-_ADDRESS = re.compile(rb'[^\s<>(),;:"@]++(?:@[^\s<>(),;:"@]*+)++')
+_ADDRESS = re.compile(rb'[^\s<>(),;:"@]++(?:@[^\s<>(),;:"@]*+)+')
 """With as many @ as there are: the last one counts, as everywhere."""
 
 

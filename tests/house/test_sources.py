@@ -255,3 +255,18 @@ def test_there_is_no_stray_file_beside_the_rooms() -> None:
 def test_paths_are_read_from_the_root() -> None:
     assert (ROOT / "pyproject.toml").is_file()
     assert Path(__file__).is_relative_to(ROOT)
+
+
+_GROUP_KEEPS_ALL: Final = re.compile(r"\)(?:[*+?]|\{[0-9,]+\})\+|\(\?>")
+
+
+def test_no_pattern_needs_a_newer_python_than_ours() -> None:
+    """CPython before 3.11.5, Debian 12's among them, matches possessive groups wrongly (its issue 106052)."""
+    found = [
+        f"{module.name}:{node.lineno}"
+        for module in modules("relay")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)
+        if _GROUP_KEEPS_ALL.search(node.value if isinstance(node.value, str) else node.value.decode("latin-1"))
+    ]
+    assert not found

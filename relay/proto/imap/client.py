@@ -72,7 +72,7 @@ _STATUS = re.compile(
     rb"(?P<tag>[^\x00-\x20\x7f-\xff(){%*\"\\+]+|\*) (?P<status>(?i:OK|NO|BAD|BYE|PREAUTH))(?: (?P<rest>.*))?\Z",
     re.DOTALL,
 )
-_CODE = re.compile(rb'\[(?P<name>[^\x00-\x20\x7f(){"\]]+)(?: (?P<args>(?:[^"\]\r\n]|"(?:[^"\\]|\\.)*+")*+))?\] ?')
+_CODE = re.compile(rb'\[(?P<name>[^\x00-\x20\x7f(){"\]]+)(?: (?P<args>(?:[^"\]\r\n]++|"(?:[^"\\]++|\\.)*")*))?\] ?')
 _DATA = re.compile(rb"\* (?:(?P<number>[0-9]{1,20}) )?(?P<name>[^\x00-\x20\x7f(){%*\"\\]+)(?: |(?=\()|\Z)")
 
 

@@ -103,7 +103,7 @@ class Subject(msgspec.Struct, frozen=True):
 
 _BLANKS = re.compile(r"[ \t\r\n]+")
 _BLOB = r"\[[^\[\]]*+\] *+"
-_LEADER = re.compile(rf"(?:{_BLOB})*+(?:re|fwd?) *+(?:{_BLOB})?+:", re.IGNORECASE)
+_LEADER = re.compile(rf"(?:{_BLOB})*(?:re|fwd?) *+(?:{_BLOB})?:", re.IGNORECASE)
 _ONE_BLOB = re.compile(_BLOB)
 _FORWARDED = re.compile(r"\[fwd:", re.IGNORECASE)
 _TRAILER = "(fwd)"

@@ -78,7 +78,7 @@ class LiteralHead(msgspec.Struct, frozen=True):
 
 
 _LITERAL = rb"(?P<literal>(?P<tilde>~)?\{(?P<size>[0-9]{1,20})(?P<plus>[+-])?\}\Z)"
-_QUOTED = rb'"(?P<quoted>(?:[^"\\\x00\r\n]++|\\[^\x00\r\n])*+)"'
+_QUOTED = rb'"(?P<quoted>(?:[^"\\\x00\r\n]++|\\[^\x00\r\n])*)"'
 _PARENS = rb"(?P<open>\()|(?P<close>\))|(?P<space>\x20+)"
 _WORD = rb'(?P<word>[^\x00-\x20\x7f(){"]++)'
 _PLAIN = re.compile(b"|".join((_LITERAL, _WORD, _PARENS, _QUOTED)))

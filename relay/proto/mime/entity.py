@@ -19,7 +19,7 @@ from relay.proto.mime.envelope import Envelope, parse_envelope, unfold
 from relay.proto.mime.params import Params, parse_params
 from relay.proto.mime.tokens import Cursor, Next, clean
 
-_VALUE = rb")[ \t]*:([^\n]*+(?:\n[ \t][^\n]*+)*+)"
+_VALUE = rb")[ \t]*:([^\n]*+(?:\n[ \t][^\n]*+)*)"
 _CONTENT = rb"^(mime-version|content-(?:type|transfer-encoding|id|description|md5|disposition|language|location)"
 _ENVELOPE = rb"|date|subject|from|sender|reply-to|to|cc|bcc|in-reply-to|message-id"
 _PART_FIELDS = re.compile(_CONTENT + _VALUE, re.IGNORECASE | re.MULTILINE)

@@ -51,9 +51,9 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
 _LINE_END = re.compile(rb"[\r\n](?![ \t])")
 _BLANKS = re.compile(rb"[ \t\r\n]+")
 _WORD = rb"[%b][.%b]*+" % (ATEXT_RANGES, ATEXT_RANGES)
-_DOTTED = rb"[%b]++(?:\.[%b]++)*+" % (ATEXT_RANGES, ATEXT_RANGES)
+_DOTTED = rb"[%b]++(?:\.[%b]++)*" % (ATEXT_RANGES, ATEXT_RANGES)
 _PLAIN = re.compile(
-    rb"[ \t\r\n]*+(?:(?:(%(word)b(?: %(word)b)*+)|\"([^\"\\\0\r\n]*+)\")?+[ \t\r\n]*+<(%(dotted)b)@(%(dotted)b)>"
+    rb"[ \t\r\n]*+(?:(?:(%(word)b(?: %(word)b)*)|\"([^\"\\\0\r\n]*+)\")?[ \t\r\n]*+<(%(dotted)b)@(%(dotted)b)>"
     rb"|(%(dotted)b)@(%(dotted)b))[ \t\r\n]*+(?:,[ \t\r\n]*+|\Z)" % {b"word": _WORD, b"dotted": _DOTTED}
 )
 """One address and the comma behind it."""

@@ -29,7 +29,7 @@ from relay.proto.mime.envelope import unfold
 
 HEADER_END = re.compile(rb"\n\r?\n")
 _EMPTY_START = re.compile(rb"\r?\n")
-_FIELD = re.compile(rb"[^\n]*+(?:\n[ \t][^\n]*+)*+\n?")
+_FIELD = re.compile(rb"[^\n]*+(?:\n[ \t][^\n]*+)*\n?")
 _NAME = re.compile(rb"([^\n:]*?)[ \t]*:")
 _MESSAGE_ID = re.compile(rb"<[^<>]*>")
 
@@ -146,7 +146,7 @@ class FieldFinder:
         # The line end in front is what the search leaps to; a line that starts with a name never continues another.
         # A look at one letter is what most lines cost.
         start = rb"\n(?=[%b])" % (first or b":")
-        rest = rb"[ \t]*:[^\n]*+(?:\n[ \t][^\n]*+)*+"
+        rest = rb"[ \t]*:[^\n]*+(?:\n[ \t][^\n]*+)*"
         self._search = re.compile(rb"%b(%b)%b" % (start, named, rest), re.IGNORECASE).finditer
         self._texts = re.compile(rb"%b((?:%b)%b)" % (start, named, rest), re.IGNORECASE).findall
 

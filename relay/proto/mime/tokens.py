@@ -15,10 +15,10 @@ from enum import IntEnum
 
 ATEXT_RANGES = rb"\x21\x23-\x27\x2a\x2b\x2d\x2f-\x39\x3d\x3f\x41-\x5a\x5e-\x7e\x80-\xff"
 """Inside a bracket: RFC 5322 3.2.3 atext, and every 8-bit byte (RFC 6532 3.2, and mail that never heard of it)."""
-_TSPECIAL_ATEXT = rb"/=?"
 _ATOM = re.compile(rb"[" + ATEXT_RANGES + rb"]+")
 _ATOM_OR_DOT = re.compile(rb"[." + ATEXT_RANGES + rb"]*")
-_TOKEN = re.compile(rb"(?:(?![" + _TSPECIAL_ATEXT + rb"])[." + ATEXT_RANGES + rb"])*+")  # RFC 2045 5.1
+_TOKEN_RANGES = ATEXT_RANGES.replace(rb"\x2f-\x39\x3d\x3f", rb"\x30-\x39")  # RFC 2045 5.1: atext without / = ?
+_TOKEN = re.compile(rb"[." + _TOKEN_RANGES + rb"]*")
 _WHITESPACE = re.compile(rb"[ \t\r\n]*")
 _CFWS = frozenset(b" \t\r\n(")
 _COMMENT_STOP = re.compile(rb"[()\\]")
