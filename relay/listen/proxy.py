@@ -8,11 +8,11 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Sequence
 
 from relay.core.errors import PeerFault
+from relay.core.ip import parsed
 from relay.listen.front import Peer
 from relay.listen.settings import Network
 from relay.proto.proxy import Header, Invalid, ProxyParser
@@ -24,10 +24,8 @@ def trusted(address: str, networks: Sequence[Network]) -> bool:
     """Whether this peer speaks for others."""
     if not networks:
         return False
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    return any(ip in network for network in networks)
+    ip = parsed(address)
+    return ip is not None and any(ip in network for network in networks)
 
 
 async def client_behind(client: socket.socket, proxy: Peer) -> Peer:

@@ -135,11 +135,6 @@ class Transaction:
         self._finished(reply)
         return reply
 
-    async def abort(self) -> None:
-        """Give the transaction up. Unless the server waits for content, the connection stays good for the next one."""
-        if self.in_content:
-            self.connection.wire.kill("transaction was given up")
-
     # --- opening ---
 
     async def _open(self, talk: Callable[[], Awaitable[tuple[Reply, list[Reply]]]]) -> tuple[Reply, list[Reply]]:

@@ -88,6 +88,16 @@ class Pair:
         """What it has handed over, and what it has kept because it could not."""
         return (self.counted[worker][PORT, "given"].value, self.counted[worker][PORT, "kept"].value)
 
+    async def unread(self) -> Client:
+        """A connection that the first has handed to the second, which does not look."""
+        inbox = self.sharing[1]._inbox
+        assert inbox is not None
+        asyncio.get_running_loop().remove_reader(inbox)
+        with everything_is_sent_elsewhere(self):
+            client = await self.worlds[0].client()
+            await until(lambda: self.given(0) == (1, 0))
+        return client
+
     async def greeted(self, worker: int, tls: ssl.SSLContext | None = None) -> Client:
         """A connection to one worker's port; it may be the other who greets."""
         client = await self.worlds[worker].client(tls)
@@ -241,13 +251,8 @@ def test_what_was_handed_over_is_refused_as_any_other(run: Run, directory: Path)
 def test_who_has_gone_before_it_was_taken_is_forgotten(run: Run, directory: Path) -> None:
     async def scenario() -> None:
         async with Pair(directory) as pair:
-            asyncio.get_running_loop().remove_reader(pair.sharing[1]._inbox)  # type: ignore[arg-type]  # it is open
-            with everything_is_sent_elsewhere(pair):
-                client = await pair.worlds[0].client()
-                client.writer.get_extra_info("socket").setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
-                )
-                await until(lambda: pair.given(0) == (1, 0))
+            client = await pair.unread()
+            client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             assert pair.rows.on_the_way(1) == 1
             client.writer.transport.abort()
             await client.close()
@@ -290,12 +295,8 @@ def test_a_full_socket_means_that_it_is_kept(run: Run, directory: Path) -> None:
 def test_a_worker_that_stops_gets_none_and_closes_what_waits(run: Run, directory: Path) -> None:
     async def scenario() -> None:
         async with Pair(directory) as pair:
-            inbox = pair.sharing[1]._inbox
-            assert inbox is not None
-            asyncio.get_running_loop().remove_reader(inbox)
+            waiting = await pair.unread()
             with everything_is_sent_elsewhere(pair):
-                waiting = await pair.worlds[0].client()
-                await until(lambda: pair.given(0) == (1, 0))
                 # Even who has looked at the numbers before that, and sends when what waited has been taken, keeps it.
                 remove, sent = pair.sharing[1]._remove, list[bool]()
 
@@ -355,13 +356,7 @@ def test_without_a_descriptor_to_spare_it_waits(run: Run, directory: Path) -> No
     async def scenario() -> None:
         with written() as log:
             async with Pair(directory) as pair:
-                inbox = pair.sharing[1]._inbox
-                assert inbox is not None
-                loop = asyncio.get_running_loop()
-                loop.remove_reader(inbox)
-                with everything_is_sent_elsewhere(pair):
-                    client = await pair.worlds[0].client()
-                    await until(lambda: pair.given(0) == (1, 0))
+                client = await pair.unread()
                 with no_descriptor_free():
                     pair.sharing[1]._ready()
                 assert pair.held == [0, None]
@@ -376,12 +371,7 @@ def test_without_a_descriptor_to_spare_it_waits(run: Run, directory: Path) -> No
 def test_stopping_without_a_descriptor_to_spare(run: Run, directory: Path) -> None:
     async def scenario() -> None:
         async with Pair(directory) as pair:
-            inbox = pair.sharing[1]._inbox
-            assert inbox is not None
-            asyncio.get_running_loop().remove_reader(inbox)
-            with everything_is_sent_elsewhere(pair):
-                client = await pair.worlds[0].client()
-                await until(lambda: pair.given(0) == (1, 0))
+            client = await pair.unread()
             with no_descriptor_free():
                 pair.sharing[1]._ready()
                 pair.sharing[1].stop()

@@ -150,7 +150,6 @@ async def test_an_open_transaction_is_reset_in_the_next_ones_first_packet() -> N
             assert all(
                 reply is not None and reply.positive for reply in await tx.begin(ENVELOPE, 3, ENVELOPE.recipients[0])
             )
-            await tx.abort()
         async with pool.transaction(ORIGIN) as tx:
             assert all(
                 reply is not None and reply.positive for reply in await tx.begin(ENVELOPE, 3, ENVELOPE.recipients[1])

@@ -49,6 +49,16 @@ async def working(front: Front, rows: Counted, settings: AheadSettings = _AT_ONC
         task.cancel()
 
 
+async def left_alone(front: Front, rows: Counted) -> None:
+    """A message arrives, and nobody looks at it."""
+    heard = front.heard("arrived")
+    await front.deliver()
+    await heard
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not rows.asked
+
+
 async def until(rows: Counted, messages: int) -> None:
     """Until so many were asked for."""
     rows.most = messages
@@ -75,11 +85,7 @@ async def test_mail_for_the_primary_is_left_alone(front: Front) -> None:
     rows = Counted(front)
     front.board.all(Mode.NORMAL)
     async with working(front, rows):
-        heard = front.heard("arrived")
-        await front.deliver()
-        await heard
-        for _ in range(20):
-            await asyncio.sleep(0)
+        await left_alone(front, rows)
         front.board.all(Mode.STANDBY)
         await front.deliver(MESSAGE + b"2")
         await until(rows, 1)
@@ -90,12 +96,7 @@ async def test_while_the_queue_is_replayed_nobody_works_ahead(front: Front) -> N
     rows = Counted(front)
     front.board.modes[Service.SMTP] = Mode.RECOVERY
     async with working(front, rows):
-        heard = front.heard("arrived")
-        await front.deliver()
-        await heard
-        for _ in range(20):
-            await asyncio.sleep(0)
-        assert not rows.asked
+        await left_alone(front, rows)
         front.board.modes[Service.SMTP] = Mode.NORMAL
         await until(rows, 1)
     assert rows.asked == [[1]]

@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Collection
 
 from relay.core.envelope import Origin
+from relay.core.ip import parsed
 from relay.proto.smtp.xtext import encode
 
 _UNAVAILABLE = "[UNAVAILABLE]"
@@ -60,10 +61,7 @@ def _value(text: str | None) -> str:
 
 
 def _address(text: str) -> str:
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
+    address = parsed(text)
+    if address is None:
         return _UNAVAILABLE
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(address.ipv4_mapped) if address.ipv4_mapped else f"IPV6:{address}"
-    return str(address)
+    return f"IPV6:{address}" if isinstance(address, ipaddress.IPv6Address) else str(address)

@@ -68,6 +68,20 @@ def staged_for(tx: Tx, new: NewItem) -> tuple[int, int]:
     return tx.take_n() if staged is None else staged, ahead
 
 
+def own(tx: Tx, n: int, ahead: int, chunks: Sequence[Sealed]) -> None:
+    """The item `n` is written: its last chunks, behind those that were staged, which are staged no longer."""
+    put(tx, n, ahead, chunks)
+    if ahead:
+        tx.execute("DELETE FROM staged WHERE n = ?", (n,))
+
+
+def discard(tx: Tx, item: ItemId) -> None:
+    """What was staged for a message that will not be accepted, if anything."""
+    n = staged_n(tx, item)
+    if n is not None:
+        forget_staged(tx, n)
+
+
 class Bodies(Part):
     """`store.api.BodyStore`, and the reading of many bodies' beginnings."""
 
@@ -99,12 +113,7 @@ class Bodies(Part):
     async def discard(self, item: ItemId) -> None:
         """See the contract."""
 
-        def run(tx: Tx) -> None:
-            n = staged_n(tx, item)
-            if n is not None:
-                forget_staged(tx, n)
-
-        await self._write(run, durable=False)
+        await self._write(lambda tx: discard(tx, item), durable=False)
 
     async def chunks(self, item: ItemId, first: int, count: int) -> list[Sealed | None]:
         """See the contract."""

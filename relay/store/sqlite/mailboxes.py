@@ -124,9 +124,7 @@ def _write_item(tx: Tx, new: NewItem, now: float) -> int:
         if short_name(tx.connection, new.id) is not None:
             raise ValueError("a message is appended once") from None
         raise
-    bodies.put(tx, n, ahead, new.chunks)
-    if ahead:
-        tx.execute("DELETE FROM staged WHERE n = ?", (n,))
+    bodies.own(tx, n, ahead, new.chunks)
     return n
 
 

@@ -11,7 +11,7 @@ import apsw
 
 from relay.core.ids import ItemId
 from relay.core.item import ItemState
-from relay.store.api import IllegalTransition, StoreUnavailable
+from relay.store.api import IllegalTransition
 from relay.store.records import Accepted, ItemRow, Lease, NewItem, Outcome, Route, Sealed
 from relay.store.rules import FINISHED, OPEN_RECIPIENT, check_birth, check_target, lease_lost
 from relay.store.sqlite import bodies, items, rows
@@ -32,20 +32,13 @@ class _Accept:
 
     def __call__(self, tx: Tx) -> Accepted:
         new = self.new
-        staged = bodies.staged_n(tx, new.id) if len(new.chunks) < new.chunk_count else None
         first = self._first(tx)
         if first is not None:
-            if staged is not None:
-                bodies.forget_staged(tx, staged)
+            bodies.discard(tx, new.id)
             return Accepted(first[0], duplicate=True, state=first[1])
-        n = tx.take_n() if staged is None else staged
-        ahead = new.chunk_count - len(new.chunks)
-        if (0 if staged is None else bodies.staged_count(tx, n)) != ahead:
-            raise StoreUnavailable("chunks staged for this message are gone")
+        n, ahead = bodies.staged_for(tx, new)
         self._write(tx, n)
-        bodies.put(tx, n, ahead, new.chunks)
-        if staged is not None:
-            tx.execute("DELETE FROM staged WHERE n = ?", (n,))
+        bodies.own(tx, n, ahead, new.chunks)
         lease = None if new.owner is None else Lease(new.id, new.owner, 1, new.lease_until)
         return Accepted(new.id, duplicate=False, state=new.state, lease=lease)
 
@@ -96,8 +89,7 @@ class Queue(Part):
             if not accepted.duplicate:
                 return [accepted, *(other(tx) for other in others)]
             for other in others:
-                if (staged := bodies.staged_n(tx, other.new.id)) is not None:
-                    bodies.forget_staged(tx, staged)
+                bodies.discard(tx, other.new.id)
             return [accepted] * len(new)
 
         size = sum(len(chunk) for one in new for chunk in one.chunks)

@@ -124,11 +124,12 @@ class Writer:
     def _run(self) -> None:
         while not self._jobs.closing:
             group = self._jobs.first()
+            if not group:
+                continue
             try:
-                if group and group[-1].gathers:
+                if group[-1].gathers:
                     self._gathering.pause(self._jobs)
-                if group:
-                    self._do(group)
+                self._do(group)
             except Exception as error:  # a bug; a thread that ends would leave every later write without an answer
                 _log.exception("store_writer_failed", exc_info=error)
                 self._count_fault("other")
