@@ -285,7 +285,7 @@ async def test_a_half_recovered_primary_costs_a_few_held_messages(tmp_path: Path
         async with asyncio.timeout(PATIENCE):
             while r.runner.gate.state is not GateState.CLOSED:
                 await r.spool.store.wait_change(after=await r.spool.store.last_change(), timeout=0.05)
-            # The outcomes are written behind the gate's back; hours must not pass before that, or their leases are lost.
+            # Outcomes are written behind the gate's back; when hours pass before that, their leases are lost.
             while (await r.spool.store.counts())[S.HELD].items < 2:
                 await r.spool.store.wait_change(after=await r.spool.store.last_change(), timeout=0.05)
         counts = await r.spool.store.counts()
