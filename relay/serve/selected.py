@@ -33,6 +33,7 @@ class Selected:
     def __init__(
         self, folder: Folder, mailboxes: Mailboxes, *, read_only: bool, session: str, base: int, rev2: bool = False
     ) -> None:
+        """`base`: the last change before the mailbox was looked up by its name."""
         self.folder = folder
         self.read_only = read_only
         self.view = SeqView(array("I"))
@@ -42,7 +43,7 @@ class Selected:
         r"""RFC 9051 has no `\Recent` any more."""
         self._mailboxes = mailboxes
         self._session = session
-        self._base = base
+        self._base = self._named_at = base
         self._flagged: set[int] = set()
         self._own: dict[int, int] = {}
         """UID -> `seq` up to which this session knows the flags, for changes that the feed has yet to bring."""
@@ -100,8 +101,10 @@ class Selected:
         self._base = max(self._base, change.seq)
         uid = change.uid
         if uid is None:
-            # INBOX is never lost: what a RENAME took out of it is told message by message.
-            self.lost = self.lost or (self.folder.name != INBOX and change.new in ("deleted", "renamed"))
+            # A RENAME that gave it the name it was selected by is old news. INBOX is never lost: what a RENAME took
+            # out of it is told message by message.
+            if change.new in ("deleted", "renamed") and change.seq > self._named_at and self.folder.name != INBOX:
+                self.lost = True
             self._on_change()
             return
         if change.kind is ChangeKind.ARRIVED:

@@ -26,11 +26,12 @@ async def select(session: Session, command: c.Select) -> Answer:
     if session.selected is not None:
         session.unselect()
         talk.ok(None, "Closed", codes.CLOSED)  # RFC 9051 7.1: what follows is of the new mailbox
+    known = await feed.latest()
     folder = await find(session, command.mailbox)
     if folder is None:
         return no("No such mailbox", codes.NONEXISTENT)
     selected = Selected(
-        folder, mailboxes, read_only=command.read_only, session=session.name, base=feed.seen, rev2=session.rev2
+        folder, mailboxes, read_only=command.read_only, session=session.name, base=known, rev2=session.rev2
     )
     shelf = await selected.load(feed)
     session.selected = selected

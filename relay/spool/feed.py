@@ -35,7 +35,7 @@ class Feed:
 
     async def start(self) -> None:
         """Begin after what is already there."""
-        self.seen = await self._store.last_change()
+        self.seen = await self.latest()
         self._task = asyncio.get_running_loop().create_task(self._run(), name="change-feed")
 
     async def stop(self) -> None:
@@ -44,6 +44,10 @@ class Feed:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+
+    async def latest(self) -> int:
+        """The last change that was committed, by any process; `seen` may be behind it. NotNow."""
+        return await self._store.last_change()
 
     def on_kind(self, kind: ChangeKind, handler: Handler) -> Callable[[], None]:
         """Call `handler` for every change of a kind; the answer ends it."""

@@ -64,7 +64,7 @@ class Wire:
         self._file = self.socket.makefile("rb")
         self.port = port
         self._tags = 0
-        self._last = b""
+        self._last = self._heard = b""
         try:
             self.greeting = self.line()
         except BaseException:
@@ -96,7 +96,8 @@ class Wire:
         while match := _LITERAL.search(line):
             line += self._file.read(int(match[1])) + self._file.readline()
         if not line.endswith(b"\r\n"):
-            raise Hung(f"port {self.port} closed after {self._last[:200]!r}, {line[:200]!r}")
+            raise Hung(f"port {self.port} closed after {self._last[:200]!r}, {self._heard[:200]!r}, {line[:200]!r}")
+        self._heard = line
         return line
 
     def begin(self, text: bytes) -> bytes:

@@ -211,6 +211,25 @@ async def test_a_session_that_takes_away_its_own_mailbox_hears_ok_and_then_bye(f
     assert [(event.tag, event.status) for event in await client.end() if isinstance(event, Status)] == [(None, "BYE")]
 
 
+async def test_a_mailbox_is_selected_by_the_new_name_before_the_feed_has_brought_it(front: Front) -> None:
+    client, other = await front.user(None), await front.user(None)
+    await client.ok("CREATE up/a")
+    for number in range(10):  # the feed rests between two looks: what comes meanwhile is brought late
+        old, new = ("up", "down") if number % 2 == 0 else ("down", "up")
+        await client.ok(f"RENAME {old} {new}")
+        heard = front.heard("mailbox")
+        await client.ok(f"RENAME {new}/a {new}/b")
+        await client.ok(f"RENAME {new}/b {new}/a")
+        await other.ok(f"SELECT {new}/a")
+        await heard
+        await other.ok("NOOP")
+    heard = front.heard("mailbox")
+    await client.ok("RENAME up/a elsewhere")
+    await heard
+    other.send(b"x NOOP\r\n")
+    assert [event.status for event in await other.end() if isinstance(event, Status)] == ["BYE"]
+
+
 async def test_a_session_that_has_closed_it_stays(front: Front) -> None:
     client = await front.user(None)
     await client.ok("CREATE a")
