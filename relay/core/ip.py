@@ -18,6 +18,12 @@ def parsed(text: str) -> Ip | None:
     return mapped or address
 
 
+def is_loopback(text: str) -> bool:
+    """Whether a client that connects from there is on this machine; what is no address is not."""
+    address = parsed(text)
+    return address is not None and address.is_loopback
+
+
 def neighbourhood(text: str) -> str:
     """What one client can easily change is one client: an IPv4 address (mapped ones too), or the /64 of an IPv6 one.
 

@@ -8,7 +8,6 @@ commands is checked here, their grammar in `proto.smtp.command`, who may send to
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from functools import partial
 
 import msgspec
@@ -16,6 +15,7 @@ import msgspec
 from relay.accounts.login import Verdict as LoginVerdict
 from relay.core.envelope import Recipient
 from relay.core.errors import NotNow
+from relay.core.ip import is_loopback
 from relay.core.reply import Reply
 from relay.inbound import login, replies
 from relay.inbound.body import Body
@@ -291,8 +291,7 @@ class Verbs(Connection):
         """Inside TLS, or from this machine where that is allowed."""
         if self.session.tls is not None:
             return True
-        client = self.session.client.address.partition("%")[0]
-        return self.services.settings.plaintext_auth == "loopback" and ipaddress.ip_address(client).is_loopback
+        return self.services.settings.plaintext_auth == "loopback" and is_loopback(self.session.client.address)
 
     def _connected_to(self) -> str | None:
         """Our end of the connection."""

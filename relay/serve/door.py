@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import ssl
 from typing import TypeAlias
 
@@ -19,6 +18,7 @@ import msgspec
 from relay.accounts.login import Reason, Verdict
 from relay.accounts.record import login_failed
 from relay.core.errors import NotNow
+from relay.core.ip import is_loopback
 from relay.core.mode import USES_PRIMARY, Service, Signal
 from relay.obs.logs import logger
 from relay.primary import imap_raw
@@ -80,7 +80,7 @@ class Door:
             return True
         if self._services.settings.plaintext_auth == "never":
             return False
-        return ipaddress.ip_address(self._talk.client.partition("%")[0]).is_loopback
+        return is_loopback(self._talk.client)
 
     def _capabilities(self) -> bytes:
         starttls = not self._talk.stream.tls and self._context is not None
