@@ -16,16 +16,16 @@ from tests.drill.site import Plan, Result
 
 Scenario = Callable[[Plan], Awaitable[Result]]
 
-SCENARIOS: Final[Mapping[str, tuple[Scenario, float]]] = {
-    "storm": (outages.storm, 1.0),
-    "crash-points": (outages.crash_points, 0.2),
-    "final-dot": (outages.final_dot, 0.2),
-    "worker-death": (outages.worker_death, 0.2),
-    "power-cut": (storage.power_cut, 0.1),
-    "fsync-fails": (storage.fsync_fails, 0.05),
-    "disk-full": (storage.disk_full, 0.1),
+SCENARIOS: Final[Mapping[str, tuple[Scenario, float, int]]] = {
+    "storm": (outages.storm, 1.0, 100),
+    "crash-points": (outages.crash_points, 0.2, 100),
+    "final-dot": (outages.final_dot, 0.2, 100),
+    "worker-death": (outages.worker_death, 0.2, 100),
+    "power-cut": (storage.power_cut, 0.1, 100),
+    "fsync-fails": (storage.fsync_fails, 0.05, 100),
+    "disk-full": (storage.disk_full, 0.1, 600),
 }
-"""Name to the scenario and its share of `--messages`."""
+"""Name to the scenario, its share of `--messages`, and the least that shows anything: a disk must become full."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     results = []
     for name in options.only or SCENARIOS:
-        scenario, share = SCENARIOS[name]
-        plan = Plan(messages=max(100, int(options.messages * share)), senders=options.senders, seed=options.seed)
+        scenario, share, least = SCENARIOS[name]
+        plan = Plan(messages=max(least, int(options.messages * share)), senders=options.senders, seed=options.seed)
         print(f"{time.strftime('%H:%M:%S')} {name}: {plan.messages} letters, seed {plan.seed}", flush=True)
         result = asyncio.run(_run(scenario, plan))
         print(_detail(result), flush=True)
