@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import statistics
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 
 from tests.bench.report import Figure, median_figure
-from tests.bench.stands import postfix_queue, relay_alone, watch
+from tests.bench.stands import await_empty, postfix_queue, relay_alone, relay_before, through, watch
+from tests.peers import workdir
+from tests.peers.certs import Authority
+from tests.peers.dovecot import Dovecot, DovecotSettings
 from tests.peers.ports import LOOPBACK, free_port
 from tests.peers.postfix import Postfix, PostfixSettings
 from tests.peers.process import Peer
-from tests.peers.relay import Relay, RelaySettings
+from tests.peers.relay import Relay
 from tests.peers.smtptools import SmtpSink, smtp_source
 
 SIZES = {"4 KB": 4096, "100 KB": 102_400}
@@ -139,31 +144,60 @@ def way_back(effort: Effort) -> Iterator[Figure]:
 def cut_through(effort: Effort) -> Iterator[Figure]:
     """Time per message through the relay to Postfix, and to Postfix alone; beside it Postfix as a proxy for itself.
 
-    That one (`smtpd_proxy_filter`) asks and passes on as the relay does, but keeps nothing.
+    That one (`smtpd_proxy_filter`) asks and passes on as the relay does, but keeps nothing. At last a whole primary,
+    Postfix with Dovecot, until the last message is in its mailbox.
     """
-    with Postfix() as primary, _relay_for(primary) as relay, _proxy_for(primary) as proxy:
-        ports = {"relay": relay.mx_port, "primary": primary.port, "proxy": proxy.port}
+    with Postfix() as primary, relay_before(primary) as relay, _proxy_for(primary) as proxy:
+        ways = {"relay": relay.mx_port, "primary": primary.port, "proxy": proxy.port}
         for sessions in (1, 20):
-            times: dict[str, list[float]] = {name: [] for name in ports}
-            count = effort.small // (10 if sessions == 1 else 2)
-            for port in ports.values():
-                smtp_source(port, messages=20, size=4096, sessions=sessions)
-            for _ in range(effort.rounds):
-                for name, port in ports.items():
-                    load = smtp_source(port, messages=count, size=4096, sessions=sessions)
-                    times[name].append(1000 * load.seconds / load.messages)
-            what = f"cut-through, 4 KB, {sessions} session{'s'[: sessions - 1]}"
-            alone = statistics.median(times["primary"])
-            yield median_figure(
-                what, times["relay"], "ms/msg", against="Postfix alone", yardstick=alone, aim=1.4, most=True
-            )
-            yield median_figure(
-                what,
-                times["relay"],
-                "ms/msg",
-                against="Postfix as a proxy that keeps nothing",
-                yardstick=statistics.median(times["proxy"]),
-            )
+            times = _times(effort, sessions, ways, relay, primary, delivered=False)
+            what = f"cut-through, 4 KB, {_sessions(sessions)}"
+            yield _added(what, times["relay"], times["primary"], "Postfix alone", aim=1.4)
+            yield _added(what, times["relay"], times["proxy"], "Postfix as a proxy that keeps nothing")
+    with _whole_primary() as primary, relay_before(primary) as relay:
+        ways = {"relay": relay.mx_port, "primary": primary.port}
+        for sessions in (1, 20):
+            times = _times(effort, sessions, ways, relay, primary, delivered=True)
+            what = f"cut-through into the mailbox, 4 KB, {_sessions(sessions)}"
+            yield _added(what, times["relay"], times["primary"], "Postfix with Dovecot alone", aim=1.4)
+
+
+def _times(
+    effort: Effort, sessions: int, ways: Mapping[str, int], relay: Relay, primary: Postfix, *, delivered: bool
+) -> dict[str, list[float]]:
+    """Milliseconds per message and round, until the last reply or until the last delivery."""
+    count = effort.small // (10 if sessions == 1 else 2)
+
+    def load(port: int) -> float:
+        await_empty(primary)
+        started = time.monotonic()
+        smtp_source(port, messages=count, size=4096, sessions=sessions)
+        if delivered:
+            await_empty(primary)
+        return 1000 * (time.monotonic() - started) / count
+
+    for port in ways.values():
+        smtp_source(port, messages=20, size=4096, sessions=sessions)
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(effort.rounds):
+        names = list(ways)
+        for step in range(len(names)):
+            name = names[(number + step) % len(names)]
+            measure = functools.partial(load, ways[name])
+            times[name].append(through(relay, measure) if name == "relay" else measure())
+    return times
+
+
+def _added(
+    what: str, ours: Sequence[float], theirs: Sequence[float], against: str, *, aim: float | None = None
+) -> Figure:
+    return median_figure(
+        what, ours, "ms/msg", against=against, yardstick=statistics.median(theirs), aim=aim, most=aim is not None
+    )
+
+
+def _sessions(number: int) -> str:
+    return f"{number} session{'s'[: number - 1]}"
 
 
 def _proxy_for(primary: Postfix) -> Postfix:
@@ -171,10 +205,9 @@ def _proxy_for(primary: Postfix) -> Postfix:
 
 
 @contextlib.contextmanager
-def _relay_for(primary: Postfix) -> Iterator[Relay]:
-    relay = Relay(RelaySettings(smtp_port=primary.port, workers=2))
-    try:
-        relay.start()
-        yield relay
-    finally:
-        relay.close()
+def _whole_primary() -> Iterator[Postfix]:
+    with contextlib.ExitStack() as stack:
+        directory = workdir.make("ca")
+        stack.callback(workdir.remove, directory)
+        dovecot = stack.enter_context(Dovecot(DovecotSettings(certificate=Authority(directory).issue())))
+        yield stack.enter_context(Postfix(PostfixSettings(lmtp_socket=dovecot.lmtp_socket)))

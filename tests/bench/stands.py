@@ -7,10 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 from tests.peers.ports import free_port
 from tests.peers.postfix import Postfix, PostfixSettings
+from tests.peers.process import PeerFailed
 from tests.peers.relay import Relay, RelaySettings
+
+_SHIPPED: Final = {"probe_interval": "2s", "timeout": "3s"}
+_TRIES: Final = 3
 
 
 @contextlib.contextmanager
@@ -21,7 +26,7 @@ def relay_alone(*, workers: int = 2, smtp_port: int | None = None) -> Iterator[R
         workers=workers,
         # These are short in tests; here they are what is shipped.
         config={
-            "failover": {"probe_interval": "2s", "timeout": "3s"},
+            "failover": _SHIPPED,
             "replay": {"first_delay": "5s", "most_delay": "15m"},
         },
     )
@@ -37,6 +42,38 @@ def relay_alone(*, workers: int = 2, smtp_port: int | None = None) -> Iterator[R
 def await_standby(relay: Relay) -> None:
     """Until the relay no longer tries its primary."""
     relay.until(lambda: relay.smtp_mode() == "standby", why="the primary's absence was not noticed")
+
+
+@contextlib.contextmanager
+def relay_before(primary: Postfix) -> Iterator[Relay]:
+    """A relay whose primary is up, with what is shipped for noticing that it is not."""
+    settings = RelaySettings(smtp_port=primary.port, workers=2, config={"failover": _SHIPPED})
+    relay = Relay(settings)
+    try:
+        relay.start()
+        yield relay
+    finally:
+        relay.close()
+
+
+def through(relay: Relay, load: Callable[[], float]) -> float:
+    """What a load measured while the primary was up in the relay's eyes, before and after: only that is cut-through."""
+    for _ in range(_TRIES):
+        relay.until(lambda: relay.smtp_mode() == "normal", why="the primary is up, and this was not noticed")
+        measured = load()
+        if relay.smtp_mode() == "normal":
+            return measured
+    raise PeerFailed(f"the relay took its primary for dead in {_TRIES} rounds of {_TRIES}")
+
+
+def await_empty(postfix: Postfix) -> None:
+    """Until everything that it has queued is delivered: what one round leaves behind is no other round's time."""
+    nothing = threading.Event()
+    deadline = time.monotonic() + 120.0
+    while postfix.queued():
+        if time.monotonic() > deadline:
+            raise TimeoutError("Postfix still has mail in its queue after 120 s")
+        nothing.wait(0.02)
 
 
 @contextlib.contextmanager

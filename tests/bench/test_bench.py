@@ -48,7 +48,7 @@ def test_every_shape_holds_every_figure(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_measurements_run() -> None:
     effort = speed.Effort(rounds=1, small=60)
     figures = [*speed.accept(effort), *speed.cut_through(effort)]
-    assert len(figures) == 8
+    assert len(figures) == 10
     assert all(figure.value > 0 and figure.yardstick and figure.yardstick > 0 for figure in figures)
 
 
