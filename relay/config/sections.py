@@ -158,7 +158,13 @@ class PrimarySmtpSection(UpstreamSection):
         "How the sender's address and name reach the primary, so that its SPF and "
         "reputation checks work: none, xclient, xforward or proxy (PROXY protocol).",
     )
-    connections: int = key(20, "Connections per worker, cut-through and replay together.", ge=1, le=1000)
+    connections: int = key(
+        20,
+        "Connections per worker, cut-through and replay together. All workers' together must be fewer than the primary "
+        "takes (Postfix: default_process_limit, 100), for it has other clients, and our probes are among them.",
+        ge=1,
+        le=1000,
+    )
     open_timeout: Duration = key("10s", "For connect, greeting, EHLO and TLS.", least="100ms")
     command_timeout: Duration = key("30s", "For the answer to MAIL and RCPT.", least="100ms")
     final_timeout: Duration = key(
