@@ -86,6 +86,15 @@ async def test_an_accepted_body_is_not_written_again(store: Store) -> None:
     assert await store.chunks(item_id(1), 0, 1) == [b"chunk 0"]
 
 
+async def test_what_an_accepted_item_did_without_is_swept_and_never_its_body(store: Store) -> None:
+    await store.put_chunks(item_id(1), 0, [b"of a call that failed"], now=NOW)
+    await store.accept(new_item(1), now=NOW)
+    with pytest.raises(ValueError, match="accepted"):
+        await store.put_chunks(item_id(1), 0, [b"other"], now=NOW)
+    assert await store.sweep_staged(before=NOW + 1, limit=10) == 1
+    assert await store.chunks(item_id(1), 0, 1) == [b"chunk 0"]
+
+
 async def test_same_key_same_result_until_confirmed_or_too_old(store: Store) -> None:
     await store.accept(new_item(1, dedup=b"key"), now=NOW)
     await store.put_chunks(item_id(2), 0, [b"x"], now=NOW)

@@ -181,7 +181,8 @@ class MemoryMailboxes(MemoryFolders):
         return {**staged, **dict(enumerate(new.chunks, ahead))}
 
     def _write_item(self, new: NewItem, chunks: dict[int, Sealed], now: float) -> None:
-        self._state.staged.pop(new.id, None)
+        if new.chunk_count > len(new.chunks):
+            self._state.staged.pop(new.id)
         self._state.items[new.id] = Item(
             new=new,
             state=new.state,

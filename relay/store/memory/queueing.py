@@ -88,7 +88,8 @@ class MemoryQueue:
         chunks = state.staged[new.id][1] if ahead and new.id in state.staged else {}
         if sorted(chunks) != list(range(ahead)):
             raise StoreUnavailable("chunks staged for this message are gone")
-        state.staged.pop(new.id, None)
+        if ahead:
+            state.staged.pop(new.id)
         chunks.update(enumerate(new.chunks, ahead))
         item = Item(
             new=new,

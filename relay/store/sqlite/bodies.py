@@ -98,10 +98,10 @@ class Bodies(Part):
         """See the contract. Not flushed: the accept's flush covers it."""
 
         def run(tx: Tx) -> None:
+            if short_name(tx.connection, item) is not None:  # also where something was staged that it did without
+                raise ValueError("the item was accepted: its body is as it is")
             n = staged_n(tx, item)
             if n is None:
-                if short_name(tx.connection, item) is not None:
-                    raise ValueError("the item was accepted: its body is as it is")
                 n = tx.take_n()
                 tx.execute("INSERT INTO staged (n, id, at) VALUES (?, ?, ?)", (n, item, now))
             else:
