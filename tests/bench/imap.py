@@ -27,10 +27,9 @@ from relay.cli.common import data, load_config
 from tests.bench import imap_corpus as corpus
 from tests.bench.imap_load import ARRIVE, DONE, IDLE, Crowd, Run, Step, append, command, login
 from tests.bench.report import Figure, median_figure
-from tests.bench.stands import resident_bytes
-from tests.peers import people, workdir
-from tests.peers.certs import Authority
-from tests.peers.dovecot import Dovecot, DovecotSettings
+from tests.bench.stands import dovecot_alone, resident_bytes
+from tests.peers import people
+from tests.peers.dovecot import Dovecot
 from tests.peers.ports import LOOPBACK
 from tests.peers.relay import Relay, RelaySettings
 
@@ -88,9 +87,7 @@ def everything(size: Size) -> Iterator[Figure]:
 def stand(messages: int) -> Iterator[Stand]:
     """Start both and fill both."""
     with ExitStack() as stack:
-        directory = workdir.make("ca")
-        stack.callback(workdir.remove, directory)
-        dovecot = stack.enter_context(Dovecot(DovecotSettings(certificate=Authority(directory).issue())))
+        dovecot = stack.enter_context(dovecot_alone())
         config = {"limits": {"user_connections": 10_000, "user_connections_per_address": 0}}
         relay = Relay(RelaySettings(workers=2, config=config))
         stack.callback(relay.close)

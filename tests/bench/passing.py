@@ -17,10 +17,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 from tests.bench.report import Figure, median_figure
-from tests.bench.stands import resident_bytes
-from tests.peers import people, workdir
-from tests.peers.certs import Authority
-from tests.peers.dovecot import Dovecot, DovecotSettings
+from tests.bench.stands import dovecot_alone, resident_bytes
+from tests.peers import people
 from tests.peers.nginx import Nginx, version
 from tests.peers.ports import LOOPBACK
 from tests.peers.relay import Relay, RelaySettings
@@ -71,9 +69,7 @@ class Session:
 def through(rounds: int, megabytes: int, commands: int) -> Iterator[Figure]:
     """Throughput of FETCH, and time added to a command."""
     with ExitStack() as stack:
-        directory = workdir.make("ca")
-        stack.callback(workdir.remove, directory)
-        dovecot = stack.enter_context(Dovecot(DovecotSettings(certificate=Authority(directory).issue())))
+        dovecot = stack.enter_context(dovecot_alone())
         relay = stack.enter_context(Relay(RelaySettings(imap_port=dovecot.imap_port)))
         nginx = stack.enter_context(Nginx(dovecot.imap_port))
         _await_primary(relay)

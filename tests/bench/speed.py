@@ -10,10 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from tests.bench.report import Figure, median_figure
-from tests.bench.stands import await_empty, postfix_queue, relay_alone, relay_before, through, watch
-from tests.peers import workdir
-from tests.peers.certs import Authority
-from tests.peers.dovecot import Dovecot, DovecotSettings
+from tests.bench.stands import await_empty, dovecot_alone, postfix_queue, relay_alone, relay_before, through, watch
 from tests.peers.ports import LOOPBACK, free_port
 from tests.peers.postfix import Postfix, PostfixSettings
 from tests.peers.process import Peer
@@ -206,8 +203,5 @@ def _proxy_for(primary: Postfix) -> Postfix:
 
 @contextlib.contextmanager
 def _whole_primary() -> Iterator[Postfix]:
-    with contextlib.ExitStack() as stack:
-        directory = workdir.make("ca")
-        stack.callback(workdir.remove, directory)
-        dovecot = stack.enter_context(Dovecot(DovecotSettings(certificate=Authority(directory).issue())))
-        yield stack.enter_context(Postfix(PostfixSettings(lmtp_socket=dovecot.lmtp_socket)))
+    with dovecot_alone() as dovecot, Postfix(PostfixSettings(lmtp_socket=dovecot.lmtp_socket)) as postfix:
+        yield postfix

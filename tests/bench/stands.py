@@ -1,4 +1,4 @@
-"""What is measured: a relay whose primary is down, and Postfix as the yardstick in two honest postures."""
+"""What is measured: a relay whose primary is down or up, and Postfix and Dovecot as yardsticks and primaries."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from tests.peers import workdir
+from tests.peers.certs import Authority
+from tests.peers.dovecot import Dovecot, DovecotSettings
 from tests.peers.ports import free_port
 from tests.peers.postfix import Postfix, PostfixSettings
 from tests.peers.process import PeerFailed
@@ -30,13 +33,9 @@ def relay_alone(*, workers: int = 2, smtp_port: int | None = None) -> Iterator[R
             "replay": {"first_delay": "5s", "most_delay": "15m"},
         },
     )
-    relay = Relay(settings)
-    try:
-        relay.start()
+    with Relay(settings) as relay:
         await_standby(relay)
         yield relay
-    finally:
-        relay.close()
 
 
 def await_standby(relay: Relay) -> None:
@@ -44,16 +43,9 @@ def await_standby(relay: Relay) -> None:
     relay.until(lambda: relay.smtp_mode() == "standby", why="the primary's absence was not noticed")
 
 
-@contextlib.contextmanager
-def relay_before(primary: Postfix) -> Iterator[Relay]:
+def relay_before(primary: Postfix) -> Relay:
     """A relay whose primary is up, with what is shipped for noticing that it is not."""
-    settings = RelaySettings(smtp_port=primary.port, workers=2, config={"failover": _SHIPPED})
-    relay = Relay(settings)
-    try:
-        relay.start()
-        yield relay
-    finally:
-        relay.close()
+    return Relay(RelaySettings(smtp_port=primary.port, workers=2, config={"failover": _SHIPPED}))
 
 
 def through(relay: Relay, load: Callable[[], float]) -> float:
@@ -82,6 +74,15 @@ def postfix_queue(next_hop: int, *, hold: bool) -> Iterator[Postfix]:
     parameters = {"smtpd_recipient_restrictions": "check_recipient_access static:HOLD"} if hold else {}
     with Postfix(PostfixSettings(relay_to=next_hop, parameters=parameters)) as postfix:
         yield postfix
+
+
+@contextlib.contextmanager
+def dovecot_alone() -> Iterator[Dovecot]:
+    """A Dovecot with a certificate of its own authority."""
+    with contextlib.ExitStack() as stack:
+        directory = workdir.make("ca")
+        stack.callback(workdir.remove, directory)
+        yield stack.enter_context(Dovecot(DovecotSettings(certificate=Authority(directory).issue())))
 
 
 def watch(what: Callable[[], int], count: int, *, timeout: float = 600.0) -> tuple[float, float]:
